@@ -1,0 +1,147 @@
+"""Decode every video once: scaled frames as bytes on disk, mapped into memory.
+
+The cache is sized before it is filled. Training reads each clip many times, and decoding costs more
+than everything else the loader does.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64, UInt8
+from torch import Tensor
+
+from pseudo3d.data.manifest import Item
+from pseudo3d.data.transforms import short_side
+from pseudo3d.data.video import Video, probe, read_video
+from pseudo3d.errors import VideoError
+
+Progress = Callable[[int, int], None]
+SHARE_OF_DISK = 0.5  # of the free space, at most
+
+
+def default_folder() -> Path:
+    """The user's cache folder: $XDG_CACHE_HOME/pseudo3d/frames, or ~/.cache/pseudo3d/frames."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "pseudo3d" / "frames"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """The frames of one item, scaled."""
+
+    pixels: UInt8[np.ndarray, "c t h w"]
+    times: Float64[Tensor, " t"]  # s from the first frame
+
+    def take(self, index: Tensor) -> UInt8[Tensor, "c t h w"]:
+        """Frames by number, repeats allowed."""
+        return torch.from_numpy(self.pixels[:, index.numpy()])
+
+
+@dataclass
+class FrameStore:
+    """Frames of manifest items at one scale, decoded once when there is a folder to keep them.
+
+    Args:
+        resize: shorter side in pixels.
+        gray: one channel instead of RGB.
+        folder: where decoded frames live; None decodes on every read.
+    """
+
+    resize: int
+    gray: bool = False
+    folder: Path | None = None
+    quarantined: dict[Path, str] = field(default_factory=dict)  # file -> what is wrong with it
+
+    def read(self, item: Item) -> Frames:
+        """The item's frames, from the cache where possible.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        if self.folder is None:
+            video = self._decode(item)
+            return Frames(pixels=video.frames.numpy(), times=video.times)
+        stem = self.folder / _key(item, self.resize, self.gray)
+        pixels, times = stem.with_suffix(".npy"), stem.with_suffix(".t.npy")
+        if not pixels.exists() or not times.exists():
+            video = self._decode(item)
+            _write(times, video.times.numpy())
+            _write(pixels, video.frames.numpy())
+        return Frames(
+            pixels=np.load(pixels, mmap_mode="c"), times=torch.from_numpy(np.load(times))
+        )
+
+    def fill(self, items: Sequence[Item], progress: Progress | None = None) -> None:
+        """Decode what is not there yet, on all cores; unreadable files go to `quarantined`."""
+
+        def one(item: Item) -> tuple[Path, str | None]:
+            try:
+                self.read(item)
+            except (VideoError, FileNotFoundError) as err:
+                return item.path, str(err)
+            return item.path, None
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for done, (path, problem) in enumerate(pool.map(one, items), start=1):
+                if problem is not None:
+                    self.quarantined[path] = problem
+                if progress is not None:
+                    progress(done, len(items))
+
+    def bytes_needed(self, items: Sequence[Item]) -> int:
+        """Size of the filled cache, from what the files declare; unreadable files count nothing."""
+        total = 0
+        for item in items:
+            try:
+                info = probe(item.path)
+            except (VideoError, FileNotFoundError):
+                continue
+            turned = info.rotation % 180 != 0
+            height, width = (info.width, info.height) if turned else (info.height, info.width)
+            h, w = short_side(height, width, self.resize)
+            seconds = (item.end or info.duration) - (item.start or 0.0)
+            frames = info.declared_frames or info.duration * info.fps
+            if item.end is not None or item.start is not None:
+                frames = seconds * (info.fps or 30.0)
+            total += int(frames) * h * w * (1 if self.gray else 3)
+        return total
+
+    def _decode(self, item: Item) -> Video:
+        return read_video(
+            item.path,
+            start=item.start or 0.0,
+            end=item.end,
+            size=self.resize,
+            gray=self.gray,
+        )
+
+
+def fits(folder: Path, needed: int) -> bool:
+    """Whether `needed` bytes leave half of the free disk space free."""
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    return needed <= SHARE_OF_DISK * shutil.disk_usage(there).free
+
+
+def _key(item: Item, resize: int, gray: bool) -> str:
+    stat = item.path.stat()
+    text = (item.path.resolve(), stat.st_size, stat.st_mtime_ns, item.start, item.end, resize, gray)
+    return hashlib.sha256(repr(text).encode()).hexdigest()[:32]
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    """Save through a temporary name, so that a killed run leaves no half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{id(array)}")
+    try:
+        with draft.open("wb") as file:
+            np.save(file, array)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

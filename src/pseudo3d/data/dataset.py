@@ -1,0 +1,145 @@
+"""Manifest items as clips of bytes, in a random but repeatable order."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pseudo3d.data import sampling
+from pseudo3d.data.cache import Frames, FrameStore
+from pseudo3d.data.manifest import Item
+from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.transforms import center_crop
+
+
+class Draw(NamedTuple):
+    """One clip to make: which item, and what makes it differ from the item's other clips."""
+
+    item: int
+    view: int  # evaluation: number of the view; training: number of the epoch
+
+
+class Batch(NamedTuple):
+    """Clips as read, before normalization."""
+
+    clips: UInt8[Tensor, "n c t h w"]
+    items: Tensor  # (N,) position in the manifest
+    labels: Tensor  # (N,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSpec:
+    """How clips are cut out of videos."""
+
+    preprocessing: Preprocessing
+    canvas: tuple[int, int]  # pixels (height, width) of what the loader delivers
+    views: int = 1  # evaluation views per video
+    random: bool = False  # training: random times and, with `random_crop`, random places
+    random_crop: bool = False
+    least_span: float = 0.75  # uniform sampling: smallest part of the video a clip may cover
+    seed: int = 0
+
+
+class ClipDataset(Dataset):
+    """Clips (C, T, H, W) of bytes, by `Draw`; the same draw always gives the same clip."""
+
+    def __init__(
+        self, items: Sequence[Item], labels: Sequence[int], store: FrameStore, spec: ClipSpec
+    ) -> None:
+        self.items, self.labels, self.store, self.spec = items, labels, store, spec
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, int, int]:
+        spec = self.spec
+        rng = generator(spec.seed, draw.view, draw.item)
+        frames = self.store.read(self.items[draw.item])
+        clip = frames.take(clip_indices(frames, spec, draw.view, rng))
+        if spec.random_crop:
+            clip = _random_crop(clip, spec.canvas, rng)
+        return center_crop(clip, spec.canvas), draw.item, self.labels[draw.item]
+
+
+def clip_indices(frames: Frames, spec: ClipSpec, view: int, rng: torch.Generator) -> Tensor:
+    """Frame numbers of one clip, (T,)."""
+    pre, total = spec.preprocessing, len(frames.times)
+    if pre.sampling == "uniform":
+        if spec.random:
+            return sampling.uniform_random(total, pre.frames, spec.least_span, rng)
+        return sampling.uniform(total, pre.frames, view, spec.views)
+    if pre.fps is not None:
+        place = (view / (spec.views - 1)) if spec.views > 1 else 0.5
+        if spec.random:
+            place = float(torch.rand((), generator=rng))
+        return sampling.timed(frames.times, pre.frames, pre.fps, place)
+    if spec.random:
+        return sampling.dense_random(total, pre.frames, pre.step, rng)
+    return sampling.dense(total, pre.frames, pre.step, view, spec.views)
+
+
+class EpochSampler(Sampler[list[Draw]]):
+    """Batches of every item once per epoch, shuffled by (seed, epoch); resumes inside an epoch.
+
+    Set `epoch` before each pass and `skip` to the number of batches already taken from it.
+    """
+
+    def __init__(self, items: int, batch: int, seed: int) -> None:
+        self.items, self.batch, self.seed = items, batch, seed
+        self.epoch = self.skip = 0
+
+    def __len__(self) -> int:
+        return -(-self.items // self.batch)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order = torch.randperm(self.items, generator=generator(self.seed, self.epoch, -1)).tolist()
+        for start in range(self.skip * self.batch, self.items, self.batch):
+            yield [Draw(i, self.epoch) for i in order[start : start + self.batch]]
+
+
+def view_batches(items: int, views: int, batch: int) -> list[list[Draw]]:
+    """Every view of every item in order, in batches."""
+    draws = [Draw(i, v) for i in range(items) for v in range(views)]
+    return [draws[i : i + batch] for i in range(0, len(draws), batch)]
+
+
+def loader(
+    data: ClipDataset, batches: Sampler[list[Draw]] | list[list[Draw]], workers: int
+) -> DataLoader:
+    """Read batches in `workers` processes of one thread each (0: in this one)."""
+    return DataLoader(
+        data,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_one_thread,
+        persistent_workers=workers > 0,
+    )
+
+
+def generator(*key: int) -> torch.Generator:
+    """Random numbers that depend on `key` alone."""
+    mixed = 0
+    for part in key:
+        mixed = (mixed * 1_000_003 + part + 1) % (2**63 - 25)
+    return torch.Generator().manual_seed(mixed)
+
+
+def _collate(samples: list[tuple[Tensor, int, int]]) -> Batch:
+    clips, items, labels = zip(*samples, strict=True)
+    return Batch(torch.stack(clips), torch.tensor(items), torch.tensor(labels))
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _random_crop(clip: Tensor, size: tuple[int, int], rng: torch.Generator) -> Tensor:
+    for axis, want in ((-2, size[0]), (-1, size[1])):
+        if (room := clip.shape[axis] - want) > 0:
+            clip = clip.narrow(axis, int(torch.randint(room + 1, (), generator=rng)), want)
+    return clip

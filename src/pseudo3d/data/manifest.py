@@ -1,0 +1,300 @@
+"""Lists of labelled videos: a CSV file, or a folder per class.
+
+CSV: header `path,label` with optional `group`, `split`, `start`, `end`; more columns are ignored
+and relative paths start at the CSV. A group (person, source video) must not cross a split.
+"""
+
+import csv
+import math
+import os
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pseudo3d.data.video import VIDEO_SUFFIXES
+from pseudo3d.errors import ManifestError, unknown
+
+COLUMNS = ("path", "label", "group", "split", "start", "end")
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One labelled video, or one labelled span of it."""
+
+    path: Path
+    label: str
+    group: str | None = None
+    split: str | None = None
+    start: float | None = None  # s from the first frame
+    end: float | None = None  # s from the first frame
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Labelled videos and the class names, which stay the same in every part of it."""
+
+    items: tuple[Item, ...]
+    classes: tuple[str, ...]
+    skipped: tuple[Path, ...] = ()  # files of a folder that are no videos by their suffix
+
+    @property
+    def labels(self) -> list[int]:
+        """Index of each item's class in `classes`."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        return [index[item.label] for item in self.items]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups, sorted."""
+        return tuple(sorted({item.group for item in self.items if item.group is not None}))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits, sorted."""
+        return tuple(sorted({item.split for item in self.items if item.split is not None}))
+
+    def split(self, name: str) -> "Manifest":
+        """Items of one split.
+
+        Raises:
+            ManifestError: no item is in that split.
+        """
+        if not self.splits:
+            raise ManifestError(f"no split {name!r}: the data name none; add a `split` column")
+        if name not in self.splits:
+            raise ManifestError(unknown("split", name, self.splits))
+        return self._only(item.split == name for item in self.items)
+
+    def hold_out(self, groups: Iterable[str]) -> tuple["Manifest", "Manifest"]:
+        """Part the items: (all other groups, the groups named).
+
+        Raises:
+            ManifestError: a group is unknown, or nothing remains outside.
+        """
+        wanted = {groups} if isinstance(groups, str) else set(groups)
+        for group in sorted(wanted - set(self.groups)):
+            raise ManifestError(unknown("group", group, self.groups))
+        return self._part([item.group in wanted for item in self.items])
+
+    def leave_one_group_out(self) -> Iterator[tuple[str, "Manifest", "Manifest"]]:
+        """Give (group, all the others, that group) for each group in turn.
+
+        Raises:
+            ManifestError: fewer than two groups, or items without one.
+        """
+        if len(self.groups) < 2 or any(item.group is None for item in self.items):
+            raise ManifestError("leave one group out: wanted two groups, and one for every item")
+        for group in self.groups:
+            yield (group, *self.hold_out([group]))
+
+    def split_by_group(self, fraction: float, seed: int) -> tuple["Manifest", "Manifest"]:
+        """Part the items: (the rest, about `fraction` of every class), no group in both.
+
+        An item without a group belongs with the other spans of its file only.
+
+        Raises:
+            ManifestError: there are fewer than two groups.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction is {fraction!r}: wanted 0 < fraction < 1")
+        keys = [i.group if i.group is not None else f"file {i.path}" for i in self.items]
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for key, item in zip(keys, self.items, strict=True):
+            counts[key][item.label] += 1
+        if len(counts) < 2:
+            raise ManifestError(f"all {len(keys)} items are of one group: wanted two or more")
+        held = _balanced(counts, fraction, random.Random(seed))
+        return self._part([key in held for key in keys])
+
+    def _only(self, keep: Iterable[bool]) -> "Manifest":
+        items = tuple(i for i, kept in zip(self.items, keep, strict=True) if kept)
+        return replace(self, items=items, skipped=())
+
+    def _part(self, held: Sequence[bool]) -> tuple["Manifest", "Manifest"]:
+        if all(held) or not any(held):
+            raise ManifestError(f"{sum(held)} of {len(held)} items held out: one side is empty")
+        return self._only(not h for h in held), self._only(held)
+
+
+def _balanced(counts: dict[str, Counter[str]], fraction: float, rng: random.Random) -> set[str]:
+    """Choose groups whose class counts come near `fraction` of all; best of 32 random orders."""
+    total = sum(counts.values(), Counter())
+    best: set[str] = set()
+    best_cost, keys = math.inf, sorted(counts)
+    for _ in range(32):
+        rng.shuffle(keys)
+        held: set[str] = set()
+        share = dict.fromkeys(total, 0.0)
+        for key in keys:
+            more = {c: share[c] + n / total[c] for c, n in counts[key].items()}
+            gain = sum((share[c] - fraction) ** 2 - (m - fraction) ** 2 for c, m in more.items())
+            if (gain > 0 or not held) and len(held) < len(keys) - 1:
+                held.add(key)
+                share |= more
+        cost = sum((s - fraction) ** 2 for s in share.values())
+        if cost < best_cost:
+            best, best_cost = held, cost
+    return best
+
+
+def read_manifest(path: str | Path, classes: Sequence[str] | None = None) -> Manifest:
+    """Read a CSV, a folder with `manifest.csv`, or a folder per class.
+
+    A folder may have `train`, `val`, `test` above its class folders. Hidden files are left out,
+    files without a video's suffix are named in `skipped`.
+
+    Args:
+        classes: names in the order wanted (those of a trained network); None takes the
+            labels, sorted.
+
+    Raises:
+        ManifestError: the list contradicts itself or the disk; the message says where.
+    """
+    path = Path(path)
+    skipped: list[Path] = []
+    if not path.exists():
+        raise ManifestError(f"{path} does not exist: give a CSV or a folder with one per class")
+    table = path / "manifest.csv" if path.is_dir() else path
+    if table.is_file():
+        items = _read_csv(table)
+    else:
+        items, skipped = _read_folder(path)
+    if not items:
+        raise ManifestError(f"{path} lists no videos: wanted rows of path,label or class folders")
+    _check_files(path, items)
+    _check_groups(path, items)
+    found = sorted({item.label for item in items})
+    if classes is None and len(found) == 1:
+        raise ManifestError(f"{path} holds one class, {found[0]!r}: two or more are wanted")
+    names = tuple(found if classes is None else classes)
+    for item in items:
+        if item.label not in names:
+            raise ManifestError(f"{path}, {item.path}: {unknown('class', item.label, names)}")
+    return Manifest(tuple(items), names, tuple(skipped))
+
+
+def _read_csv(path: Path) -> list[Item]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(_rows(path, csv.reader(file)))
+    except (UnicodeDecodeError, csv.Error) as err:
+        raise ManifestError(f"{path} is no CSV in UTF-8: {err}; save it as such") from err
+
+
+def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[Item]:
+    header = [name.strip().lower() for name in next(reader, [])]
+    if not {"path", "label"} <= set(header):
+        raise ManifestError(
+            f"{path} lacks the columns path and label; its header is {','.join(header)!r}, "
+            "wanted path,label[,group][,split][,start][,end]"
+        )
+    for number, cells in enumerate(reader, start=2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        where = f"{path}, row {number}"
+        if len(cells) != len(header):
+            raise ManifestError(
+                f"{where}: {len(cells)} cells under {len(header)} columns; "
+                'put a value that contains a comma in "quotes"'
+            )
+        yield _item(path, where, dict(zip(header, map(str.strip, cells), strict=True)))
+
+
+def _item(path: Path, where: str, row: dict[str, str]) -> Item:
+    for name in COLUMNS[:2]:
+        if not row[name]:
+            raise ManifestError(f"{where}: empty {name}; fill it in or remove the row")
+    start, end = (_seconds(where, name, row.get(name, "")) for name in COLUMNS[4:])
+    if end is not None and end <= (start or 0.0):
+        raise ManifestError(f"{where}: end {end} s is not after start {start or 0.0} s")
+    group, split = (row.get(name) or None for name in COLUMNS[2:4])
+    file = path.parent / row["path"]
+    return Item(path=file, label=row["label"], group=group, split=split, start=start, end=end)
+
+
+def _seconds(where: str, name: str, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ManifestError(f"{where}: {name} is {text!r}; wanted seconds >= 0 or an empty cell")
+    return value
+
+
+def _read_folder(root: Path) -> tuple[list[Item], list[Path]]:
+    tops = _folders(root)
+    homes: list[tuple[Path, str | None]] = []
+    if tops and all(top.name.lower() in SPLITS for top in tops):
+        homes += [(f, SPLITS[top.name.lower()]) for top in tops for f in _folders(top)]
+    else:
+        homes += [(folder, None) for folder in tops]
+    items, skipped = [], []
+    for folder, split in homes:
+        for file in sorted(folder.rglob("*")):
+            inside = file.relative_to(folder).parts
+            if not file.is_file() or any(part.startswith(".") for part in inside):
+                continue
+            if file.suffix.lower() in VIDEO_SUFFIXES:
+                items.append(Item(path=file, label=folder.name, split=split))
+            else:
+                skipped.append(file)
+    return items, skipped
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _check_files(path: Path, items: list[Item]) -> None:
+    if missing := [str(item.path) for item in items if not item.path.is_file()]:
+        raise ManifestError(
+            f"{path}: {len(missing)} of {len(items)} files are missing: {_some(missing)}; "
+            "paths start at the folder of the CSV; correct them or remove the rows"
+        )
+    times = Counter((os.path.normpath(i.path), i.start, i.end) for i in items)
+    if twice := [key[0] for key, count in times.items() if count > 1]:
+        raise ManifestError(
+            f"{path}: {len(twice)} videos are listed twice with the same span: {_some(twice)}; "
+            "keep one row of each"
+        )
+
+
+def _check_groups(path: Path, items: list[Item]) -> None:
+    sides: dict[str, set[str]] = defaultdict(set)
+    for item in items:  # spans of one file belong together, too
+        if item.split is not None:
+            sides[item.group or str(item.path)].add(item.split)
+    if torn := [f"{g} ({', '.join(sorted(s))})" for g, s in sorted(sides.items()) if len(s) > 1]:
+        raise ManifestError(
+            f"{path}: {len(torn)} groups are on both sides of a split: {_some(torn)}; "
+            "give each group to one split"
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def write_manifest(manifest: Manifest, path: str | Path) -> None:
+    """Write a CSV that reads back the same; files beside or below it by relative path."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    base = path.parent.absolute()
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for item in manifest.items:
+                home = item.path.absolute()
+                home = home.relative_to(base) if home.is_relative_to(base) else home
+                rest = (item.group, item.split, item.start, item.end)
+                writer.writerow([home.as_posix(), item.label, *rest])
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

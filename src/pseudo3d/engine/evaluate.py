@@ -1,0 +1,160 @@
+"""Score a network on labelled videos, with the protocol beside every figure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
+from pseudo3d.data.cache import FrameStore
+from pseudo3d.data.dataset import ClipDataset, ClipSpec, loader, view_batches
+from pseudo3d.data.manifest import Manifest
+from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.errors import ManifestError, WeightsError, unknown
+from pseudo3d.models.network import Network
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a video is looked at and how its views become one answer."""
+
+    views: int = 5  # clips per video, one center crop each
+    batch: int = 16
+    workers: int = 0
+    split: str = "all"  # name, for the record
+
+    def __post_init__(self) -> None:
+        if self.views < 1 or self.batch < 1:
+            raise ValueError(f"views is {self.views}, batch {self.batch}; wanted at least 1 each")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores in [0, 1], what they were measured on, and how."""
+
+    protocol: Protocol
+    classes: tuple[str, ...]
+    probs: Tensor  # (V, K) mean over the views of a video, videos in manifest order
+    labels: Tensor  # (V,)
+    paths: tuple[Path, ...]
+    clip_hit1: float
+    missing: dict[Path, str] = field(default_factory=dict)  # left out, and why
+
+    def hit(self, top: int = 1) -> float:
+        """Share of the videos whose label is among the `top` most probable classes."""
+        k = len(self.classes)
+        return float(
+            multiclass_accuracy(
+                self.probs, self.labels, num_classes=k, top_k=min(top, k), average="micro"
+            )
+        )
+
+    def confusion(self) -> Tensor:
+        """Videos of class i (rows) taken for class j (columns), (K, K)."""
+        found = self.probs.argmax(1)
+        return multiclass_confusion_matrix(found, self.labels, num_classes=len(self.classes))
+
+    def per_class(self) -> dict[str, float]:
+        """video_hit@1 of each class that has videos."""
+        matrix = self.confusion()
+        counts = matrix.sum(1)
+        return {
+            name: float(matrix[i, i] / counts[i]) for i, name in enumerate(self.classes) if counts[i]
+        }
+
+    def describe(self) -> str:
+        """The protocol in words, to stand beside every score."""
+        p = self.protocol
+        text = (
+            f"split {p.split}, {len(self.paths)} videos, {p.views} view{'s'[: p.views > 1]} "
+            "(center crop), mean of probabilities"
+        )
+        return text + (f", {len(self.missing)} unreadable left out" if self.missing else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the probabilities, for JSON."""
+        return {
+            "protocol": self.describe(),
+            "split": self.protocol.split,
+            "views": self.protocol.views,
+            "videos": len(self.paths),
+            "clip_hit@1": self.clip_hit1,
+            "video_hit@1": self.hit(1),
+            "video_hit@5": self.hit(5),
+            "per_class": self.per_class(),
+            "confusion": self.confusion().tolist(),
+            "classes": list(self.classes),
+            "missing": {str(path): why for path, why in self.missing.items()},
+        }
+
+
+def evaluate(
+    net: Network,
+    manifest: Manifest,
+    store: FrameStore | None = None,
+    protocol: Protocol | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Average the network's probabilities over the views of every video and compare with labels.
+
+    Raises:
+        WeightsError: the network does not know its classes or its preprocessing.
+        ManifestError: a label is not among the network's classes, or no file can be read.
+    """
+    protocol = protocol or Protocol()
+    pre, classes = known(net)
+    store = store or FrameStore(resize=pre.resize, gray=pre.color == "gray")
+    store.fill(manifest.items) if store.folder else None
+    items = [item for item in manifest.items if item.path not in store.quarantined]
+    for item in items:
+        if item.label not in classes:
+            raise ManifestError(
+                f"{item.path} is labelled {unknown('class of this network', item.label, classes)}"
+            )
+    if not items:
+        raise ManifestError(f"none of the {len(manifest.items)} files can be read")
+    labels = [classes.index(item.label) for item in items]
+    spec = ClipSpec(preprocessing=pre, canvas=pre.size, views=protocol.views)
+    batches = view_batches(len(items), protocol.views, protocol.batch)
+    data = loader(ClipDataset(items, labels, store, spec), batches, protocol.workers)
+    probs = torch.cat(list(_probabilities(net, data, pre, len(batches), progress)))
+    per_view = probs.view(len(items), protocol.views, -1)
+    truth = torch.tensor(labels)
+    return Evaluation(
+        protocol=protocol,
+        classes=classes,
+        probs=per_view.mean(1),
+        labels=truth,
+        paths=tuple(item.path for item in items),
+        clip_hit1=float((per_view.argmax(2) == truth[:, None]).float().mean()),
+        missing={p: why for p, why in store.quarantined.items()},
+    )
+
+
+def known(net: Network) -> tuple[Preprocessing, tuple[str, ...]]:
+    """Preprocessing and classes of a network.
+
+    Raises:
+        WeightsError: its checkpoint does not say.
+    """
+    card = net.card
+    if card is None or card.preprocessing is None or not card.classes:
+        raise WeightsError(
+            "the network does not say how its input is prepared and what its classes are called; "
+            "load it from weights saved with both: save(net, path, classes=..., preprocessing=...)"
+        )
+    return card.preprocessing, tuple(card.classes)
+
+
+def _probabilities(net, data, pre, total, progress):  # type: ignore[no-untyped-def]
+    net.eval()
+    with torch.inference_mode():
+        for done, batch in enumerate(data, start=1):
+            yield net(pre.normalize(batch.clips)).float().softmax(1)
+            if progress is not None:
+                progress(done, total)

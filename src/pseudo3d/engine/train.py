@@ -1,0 +1,262 @@
+"""Train a network on labelled clips; the loop itself is Lightning's.
+
+A run's folder holds `weights.safetensors` (the result), `metrics.csv`, `run.json` (what was asked
+for), `manifest.csv` (which item was in which part) and, until it is finished, `last.ckpt`.
+"""
+
+import json
+import math
+import os
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+)
+from lightning.pytorch.loggers import CSVLogger
+
+from pseudo3d.data.cache import FrameStore
+from pseudo3d.data.dataset import ClipDataset, ClipSpec, EpochSampler, loader, view_batches
+from pseudo3d.data.manifest import Manifest, write_manifest
+from pseudo3d.data.measure import measure
+from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.engine.module import ClipTraining
+from pseudo3d.engine.recipes import Recipe
+from pseudo3d.errors import ManifestError, Pseudo3dError
+from pseudo3d.models.network import Network
+from pseudo3d.weights import save
+
+WEIGHTS = "weights.safetensors"
+LAST = "last.ckpt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training run."""
+
+    recipe: Recipe
+    out: Path
+    seed: int = 0
+    workers: int | None = None  # loader processes; None: as many as help
+    resume: bool = False
+    checkpoint_every: int = 50  # optimizer steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What is trained on, what is watched, and the names it was read under."""
+
+    train: Manifest
+    val: Manifest | None = None
+    held: Manifest | None = None  # neither trained on nor watched; written down for later
+
+    def __post_init__(self) -> None:
+        if len(set(self.train.labels)) < 2:
+            raise ManifestError(
+                "the training part holds fewer than two classes; label at least two, or change "
+                "the split"
+            )
+
+
+def plan_input(recipe: Recipe, parts: Parts, store: FrameStore) -> Preprocessing:
+    """The recipe's input, with mean and deviation measured on the training part where it has none.
+
+    The statistics travel with the weights.
+    """
+    if "mean" in recipe.input:
+        return Preprocessing(**recipe.input)
+    channels = 1 if recipe.input.get("color") == "gray" else 3
+    pre = Preprocessing(**recipe.input, mean=(0.0,) * channels, std=(1.0,) * channels)
+    found = measure(parts.train.items, store, pre)
+    return replace(pre, mean=found.mean, std=found.std, difference_std=found.difference_std)
+
+
+def train(
+    net: Network,
+    parts: Parts,
+    store: FrameStore,
+    job: Job,
+    callbacks: list[Callback] | None = None,
+) -> Path:
+    """Train `net` in place and write its weights, ready for `evaluate` and `predict`.
+
+    Files that `store` has quarantined are left out and named in the checkpoint.
+
+    Returns:
+        Path of the weights.
+    Raises:
+        Pseudo3dError: the folder holds another run, or there is nothing to resume.
+    """
+    recipe, last = job.recipe, job.out / LAST
+    _claim(job)
+    parts = replace(parts, train=_readable(parts.train, store))
+    pre = plan_input(recipe, parts, store)
+    spec = ClipSpec(
+        preprocessing=pre,
+        canvas=canvas(recipe, pre),
+        random=True,
+        random_crop=recipe.random_crop,
+        least_span=recipe.least_span,
+        seed=job.seed,
+    )
+    data = ClipDataset(parts.train.items, parts.train.labels, store, spec)
+    sampler = EpochSampler(len(data), recipe.batch, job.seed)
+    steps = recipe.steps or recipe.epochs * math.ceil(len(sampler) / recipe.accumulate)
+    torch.manual_seed(job.seed)
+    module = ClipTraining(
+        net,
+        recipe,
+        pre,
+        sampler,
+        steps=steps,
+        swap=recipe.augment.swap_labels(parts.train.classes),
+    )
+    if recipe.dropout is not None:
+        net.dropout.p = recipe.dropout
+    if job.resume:
+        module.on_load_checkpoint(torch.load(last, weights_only=True, map_location="cpu"))
+    workers = _workers(job, store)
+    val = None
+    if parts.val is not None:
+        watched = _readable(parts.val, store)
+        seen = replace(spec, random=False, random_crop=False)
+        views = view_batches(len(watched.items), 1, recipe.batch)
+        val = loader(ClipDataset(watched.items, watched.labels, store, seen), views, workers)
+    trainer = _trainer(job, steps, has_val=val is not None, extra=callbacks or [])
+    _write_run(job, parts, pre)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", category=UserWarning, module="lightning.*")
+        trainer.fit(
+            module.to(memory_format=torch.channels_last_3d),
+            loader(data, sampler, workers),
+            val,
+            ckpt_path=str(last) if job.resume else None,
+            weights_only=True if job.resume else None,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return _finish(net, parts, pre, job, store, trainer)
+
+
+def canvas(recipe: Recipe, pre: Preprocessing) -> tuple[int, int]:
+    """What the loader delivers: the crop itself, or all that the augmentation may look at."""
+    if recipe.random_crop:
+        return pre.size
+    short = min(pre.size)
+    h, w = (max(side, round(side * pre.resize / short)) for side in pre.size)
+    return h, w
+
+
+def _claim(job: Job) -> None:
+    """Refuse to mix two runs in one folder."""
+    last, done = job.out / LAST, job.out / WEIGHTS
+    if job.resume:
+        if not last.exists():
+            what = "a finished run" if done.exists() else "no run that was interrupted"
+            raise Pseudo3dError(f"nothing to resume: {job.out} holds {what}")
+    elif last.exists() or done.exists():
+        what = "an unfinished run; add --resume to go on with it" if last.exists() else "a run"
+        raise Pseudo3dError(f"{job.out} already holds {what}; give another --out or remove it")
+    job.out.mkdir(parents=True, exist_ok=True)
+
+
+def _readable(manifest: Manifest, store: FrameStore) -> Manifest:
+    good = tuple(item for item in manifest.items if item.path not in store.quarantined)
+    if not good:
+        raise ManifestError(
+            f"none of the {len(manifest.items)} files can be read; `p3d scan` says why"
+        )
+    return replace(manifest, items=good)
+
+
+def _workers(job: Job, store: FrameStore) -> int:
+    """Decoded clips are read faster here than they travel between processes."""
+    if job.workers is not None:
+        return job.workers
+    return 0 if store.folder is not None else (os.cpu_count() or 1)
+
+
+def _trainer(job: Job, steps: int, *, has_val: bool, extra: list[Callback]) -> Trainer:
+    recipe = job.recipe
+    callbacks: list[Callback] = [
+        *extra,
+        ModelCheckpoint(
+            dirpath=job.out,
+            filename=Path(LAST).stem,
+            every_n_train_steps=min(job.checkpoint_every, steps),
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        ),
+    ]
+    if recipe.ema:
+        callbacks.append(
+            EMAWeightAveraging(decay=recipe.ema, update_starting_at_step=max(1, steps // 10))
+        )
+    if recipe.patience and has_val:
+        callbacks.append(EarlyStopping("val_clip_hit@1", mode="max", patience=recipe.patience))
+    return Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip_norm or None,
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        logger=CSVLogger(job.out, name=None, version=""),
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        default_root_dir=job.out,
+    )
+
+
+def _write_run(job: Job, parts: Parts, pre: Preprocessing) -> None:
+    """Say what is being done, and which item is in which part."""
+    named = (("train", parts.train), ("val", parts.val), ("test", parts.held))
+    items = tuple(
+        replace(item, split=name)
+        for name, part in named
+        if part is not None
+        for item in part.items
+    )
+    write_manifest(replace(parts.train, items=items), job.out / "manifest.csv")
+    run = {"seed": job.seed, "recipe": asdict(job.recipe), "preprocessing": pre.to_dict()}
+    (job.out / "run.json").write_text(json.dumps(run, indent=2))
+
+
+def _finish(
+    net: Network, parts: Parts, pre: Preprocessing, job: Job, store: FrameStore, trainer: Trainer
+) -> Path:
+    """Save the weights, then drop what only an unfinished run needs."""
+    lengths = [float(store.read(item).times[-1]) for item in parts.train.items[:64]]
+    training: dict[str, Any] = {
+        "items": len(parts.train.items),
+        "quarantined": sorted(str(path) for path in store.quarantined),
+        "steps": trainer.global_step,
+        "seed": job.seed,
+        "recipe": asdict(job.recipe),
+        "clip_seconds": round(median(lengths), 3),
+        "longest_seconds": round(max(lengths), 3),
+    }
+    scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    path = job.out / WEIGHTS
+    save(
+        net.eval(),
+        path,
+        classes=parts.train.classes,
+        preprocessing=pre,
+        training=training,
+        scores={name: value for name, value in scores.items() if name.startswith("val")},
+    )
+    (job.out / LAST).unlink(missing_ok=True)
+    return path
+

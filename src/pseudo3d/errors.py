@@ -1,0 +1,49 @@
+"""Errors a user meets, and the two sentences they are made of."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from types import ModuleType
+
+
+class Pseudo3dError(ValueError):
+    """Something the user gave cannot be used; the message says what came and what to do."""
+
+
+class VideoError(Pseudo3dError):
+    """A video file cannot be read; the message names the file, the cause and the way out."""
+
+
+class ManifestError(Pseudo3dError):
+    """A list of labelled files contradicts itself or the disk."""
+
+
+class WeightsError(Pseudo3dError):
+    """A checkpoint does not fit, is damaged, or is of an unknown kind."""
+
+
+def unknown(what: str, got: str, known: Iterable[str]) -> str:
+    """Say that `got` is no known `what`, with the nearest names.
+
+    Example:
+        >>> unknown("model", "p3d36", ["p3d34", "p3d50"])
+        "unknown model: 'p3d36'. Did you mean p3d34?"
+    """
+    names = sorted(known)
+    near = get_close_matches(got, names, n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
+    return f"unknown {what}: {got!r}. {hint}"
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional library, or say which extra brings it.
+
+    Raises:
+        ImportError: the library is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as err:
+        raise ImportError(
+            f"{module} is not installed; it comes with `pip install 'pseudo3d[{extra}]'`"
+        ) from err

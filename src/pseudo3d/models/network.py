@@ -1,0 +1,71 @@
+"""What every network of the library shares: clip in, features and logits out."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pseudo3d.errors import Pseudo3dError
+
+
+class Network(nn.Module):
+    """Base of all networks; parts `stem`, `stages`, `head` are filled in by the family.
+
+    `card` is what its checkpoint says beside the weights (classes, preprocessing, scores), or None.
+    """
+
+    cfg: Any
+    stem: nn.Module
+    stages: nn.ModuleList
+    dropout: nn.Dropout
+    head: nn.Linear
+    name: str = ""
+    card: Any = None
+
+    def feature_map(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f t2 h2 w2"]:
+        """Activations of the last stage, before the average over time and space.
+
+        Raises:
+            Pseudo3dError: `x` is not a clip with the network's channels.
+        """
+        check_clip(x, self.cfg.in_channels)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last_3d))
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def features(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f"]:
+        """Representation before the classifier (pool5 of the paper): mean over T, H, W."""
+        return self.feature_map(x).mean(dim=(2, 3, 4))
+
+    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n k"]:
+        """Logits, one row per clip."""
+        return self.head(self.dropout(self.features(x)))
+
+
+def check_clip(x: Tensor, channels: int) -> None:
+    """Refuse what is no clip of `channels` channels, naming the likely slip.
+
+    Raises:
+        Pseudo3dError: wrong number of axes, wrong channels, an empty axis.
+    """
+    shape = tuple(x.shape)
+    if len(shape) != 5:
+        hint = " Add the batch axis: clip[None]." if len(shape) == 4 else ""
+        raise Pseudo3dError(
+            f"clip has shape {shape}: {len(shape)} axes where a network takes 5, "
+            f"(N, C, T, H, W).{hint}"
+        )
+    if shape[1] != channels:
+        hint = ""
+        if shape[2] == channels:
+            hint = "; this looks like (N, T, C, H, W): use clip.transpose(1, 2)"
+        elif shape[4] == channels:
+            hint = "; this looks like (N, T, H, W, C): use clip.permute(0, 4, 1, 2, 3)"
+        raise Pseudo3dError(
+            f"clip has shape {shape}: {shape[1]} channels where the network takes {channels}. "
+            f"Axes are (N, C, T, H, W){hint}."
+        )
+    if min(shape[2:]) < 1:
+        raise Pseudo3dError(f"clip has shape {shape}: time, height and width must be at least 1")

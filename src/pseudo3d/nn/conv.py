@@ -1,0 +1,173 @@
+"""3-D convolution that runs as 2-D convolution wherever its kernel is flat in time or in space.
+
+A pseudo-3-D network (Qiu, Yao, Mei, ICCV 2017) is built from 1 x k x k and k x 1 x 1 kernels
+only, and both are 2-D convolutions on a view of the same bytes: channels_last_3d of (N, C, T, H,
+W) is channels_last of (N * T, C, H, W). The view is faster (3-D dispatch on a CPU rarely reaches
+the vector code at batch 1) and it is right where torch's 3-D form is not: on CPUs with AVX-512,
+torch 2.13 computes wrong bfloat16 weight gradients when 2 <= T < temporal kernel.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Triple = tuple[int, int, int]
+Padding = Literal["zeros", "replicate"]
+
+
+def output_length(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+    """Number of outputs along one axis of a convolution.
+
+    Raises:
+        ValueError: the dilated kernel does not fit into the padded axis.
+    """
+    reach = dilation * (kernel - 1) + 1
+    if size + 2 * padding < reach:
+        raise ValueError(
+            f"axis of length {size} with padding {padding} is shorter than the kernel's reach "
+            f"{reach}; give a longer input or a smaller kernel"
+        )
+    return (size + 2 * padding - reach) // stride + 1
+
+
+def same_padding(kernel: Triple, dilation: Triple = (1, 1, 1)) -> Triple:
+    """Padding that keeps every axis at stride 1.
+
+    Raises:
+        ValueError: an even kernel, which has no centre and so no such padding.
+    """
+    if any(k % 2 == 0 for k in kernel):
+        raise ValueError(
+            f"kernel {kernel} has an even side: a residual branch needs odd kernels (1, 3, 5, ...) "
+            "so that its output lies on its input"
+        )
+    t, h, w = (d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
+    return t, h, w
+
+
+class Conv3d(nn.Conv3d):
+    """`torch.nn.Conv3d`, executed as a 2-D convolution when the kernel is flat.
+
+    Weights, state dict and results are those of `nn.Conv3d` with weight (O, I, kT, kH, kW).
+
+    Args:
+        cin: input channels.
+        cout: output channels.
+        kernel: (time, height, width).
+        stride, padding, dilation: (time, height, width).
+        groups: as in `nn.Conv3d`.
+        bias: add one value per output channel.
+        padding_mode: "zeros", or "replicate" to repeat the border.
+    Shape:
+        (N, cin, T, H, W) -> (N, cout, T', H', W'), each axis as `output_length` says.
+    Raises:
+        ValueError: a kernel, stride or dilation below 1 or a negative padding.
+    """
+
+    def __init__(
+        self,
+        cin: int,
+        cout: int,
+        kernel: Triple,
+        *,
+        stride: Triple = (1, 1, 1),
+        padding: Triple = (0, 0, 0),
+        dilation: Triple = (1, 1, 1),
+        groups: int = 1,
+        bias: bool = False,
+        padding_mode: Padding = "zeros",
+    ) -> None:
+        for name, values, least in (
+            ("kernel", kernel, 1),
+            ("stride", stride, 1),
+            ("dilation", dilation, 1),
+            ("padding", padding, 0),
+        ):
+            if len(values) != 3 or min(values) < least:
+                raise ValueError(
+                    f"{name} is {values!r}; wanted three integers (time, height, width), "
+                    f"each at least {least}"
+                )
+        super().__init__(
+            cin, cout, kernel, stride, padding, dilation, groups, bias, padding_mode=padding_mode
+        )
+        self.pads = padding
+
+    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t2 h2 w2"]:
+        (kt, kh, kw), (pt, ph, pw) = self.kernel_size, self.pads
+        if self.padding_mode != "zeros" and (pt or ph or pw):
+            x = F.pad(x, (pw, pw, ph, ph, pt, pt), mode=self.padding_mode)
+            pt = ph = pw = 0
+        if kt == 1 and pt == 0:
+            return self._per_frame(x, (ph, pw))
+        if kt == self.stride[0] and pt == 0 and self.groups == self.dilation[0] == 1:
+            return self._per_piece(x, (ph, pw))
+        if kh == kw == 1 and ph == pw == 0:
+            return self._per_position(x, pt)
+        return self._full(x, (pt, ph, pw))
+
+    def _per_frame(self, x: Tensor, padding: tuple[int, int]) -> Tensor:
+        """1 x k x k: a 2-D convolution of N * T images."""
+        if self.stride[0] > 1:
+            x = x[:, :, :: self.stride[0]]
+        return self._images(x, self.weight[:, :, 0], padding)
+
+    def _per_piece(self, x: Tensor, padding: tuple[int, int]) -> Tensor:
+        """Kernel as long as its stride: the frames of a piece become channels of one image."""
+        n, c, t, h, w = x.shape
+        kt = self.kernel_size[0]
+        pieces = x[:, :, : t // kt * kt].reshape(n, c, t // kt, kt, h, w)
+        pieces = pieces.transpose(2, 3).reshape(n, c * kt, t // kt, h, w)
+        return self._images(pieces, self.weight.flatten(1, 2), padding)
+
+    def _images(self, x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Tensor:
+        """2-D convolution of N * T images with a weight (O, I, kH, kW)."""
+        n, c, t, h, w = x.shape
+        images = x.permute(0, 2, 3, 4, 1).reshape(n * t, h, w, c).permute(0, 3, 1, 2)
+        y = F.conv2d(
+            images, weight, self.bias, self.stride[1:], padding, self.dilation[1:], self.groups
+        )
+        d, h2, w2 = y.shape[1:]
+        return y.permute(0, 2, 3, 1).reshape(n, t, h2, w2, d).permute(0, 4, 1, 2, 3)
+
+    def _per_position(self, x: Tensor, padding: int) -> Tensor:
+        """k x 1 x 1: a (k, 1) convolution of N images of T rows and H * W columns."""
+        st, sh, sw = self.stride
+        if sh > 1 or sw > 1:
+            x = x[:, :, :, ::sh, ::sw]
+        n, c, t, h, w = x.shape
+        image = x.permute(0, 2, 3, 4, 1).reshape(n, t, h * w, c).permute(0, 3, 1, 2)
+        y = F.conv2d(
+            image,
+            self.weight[..., 0],
+            self.bias,
+            (st, 1),
+            (padding, 0),
+            (self.dilation[0], 1),
+            self.groups,
+        )
+        d, t2 = y.shape[1:3]
+        return y.permute(0, 2, 3, 1).reshape(n, t2, h, w, d).permute(0, 4, 1, 2, 3)
+
+    def _full(self, x: Tensor, padding: Triple) -> Tensor:
+        """Full kernel; where bfloat16 gradients would be wrong, in float32."""
+        short = 2 <= x.shape[2] < self.dilation[0] * (self.kernel_size[0] - 1) + 1
+        rest = (self.stride, padding, self.dilation, self.groups)
+        if not (short and _computes_in_bfloat16(x)):
+            return F.conv3d(x, self.weight, self.bias, *rest)
+        with torch.autocast("cpu", enabled=False):
+            bias = None if self.bias is None else self.bias.float()
+            y = F.conv3d(x.float(), self.weight.float(), bias, *rest)
+        return y.to(torch.bfloat16)
+
+
+def _computes_in_bfloat16(x: Tensor) -> bool:
+    """Whether a convolution of `x` on the CPU would run in bfloat16, autocast included."""
+    if x.device.type != "cpu":
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return x.dtype == torch.bfloat16

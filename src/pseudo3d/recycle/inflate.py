@@ -1,0 +1,277 @@
+"""Start a network from the weights of a 2-D ResNet trained on images.
+
+Kernels k x k become 1 x k x k, temporal kernels let a frame pass unchanged (`PseudoPair.still`), so that the
+fresh network computes on every frame what the 2-D network does. That is checked at once, on random frames,
+against a plain execution of the 2-D weights that shares no code with our networks. Temporal pooling and a stem
+of several frames mix frames, so for nets that have them the equality is one of single frames and still clips.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pseudo3d.errors import WeightsError
+from pseudo3d.models.network import Network
+from pseudo3d.models.p3d import P3DConfig, StrideOn
+from pseudo3d.models.resnet2d import ResNet2dConfig
+from pseudo3d.nn.blocks import PseudoPair
+from pseudo3d.nn.stem import SpacePool
+from pseudo3d.recycle.formats import (
+    BlockName,
+    Report,
+    describe,
+    recognize,
+    resnet_key,
+    resnet_layout,
+    shorten,
+    with_counters,
+)
+from pseudo3d.recycle.read import read_state
+
+_TOLERANCE = 1e-4
+_STRIDES = (1, 2, 2, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Space:
+    """What of a network acts on height and width."""
+
+    depths: tuple[int, ...]
+    block: BlockName
+    stride_on: StrideOn
+    pool: SpacePool
+    stem_stride: tuple[int, int]
+    strides: tuple[int, ...]
+    dilation: tuple[int, int] = (1, 1)
+    padding_mode: str = "zeros"
+
+
+def _space(net: Network) -> _Space:
+    cfg = net.cfg
+    if isinstance(cfg, P3DConfig):
+        form = cfg.form()
+        return _Space(
+            depths=cfg.depths,
+            block=cfg.block,
+            stride_on=form.stride_on,
+            pool=form.stem_pool,
+            stem_stride=form.stem_stride[1:],
+            strides=cfg.strides,
+            dilation=cfg.dilation[1:],
+            padding_mode=cfg.padding_mode,
+        )
+    if isinstance(cfg, ResNet2dConfig):
+        return _Space(
+            depths=cfg.depths,
+            block=cfg.block,
+            stride_on=cfg.stride_on,
+            pool=cfg.stem_pool,
+            stem_stride=(2, 2),
+            strides=cfg.strides,
+        )
+    raise WeightsError(
+        f"a {type(net).__name__} cannot be started from a ResNet; wanted a P3D or a ResNet2d"
+    )
+
+
+def inflate(
+    net: Network,
+    source: Mapping[str, Tensor] | str | Path,
+    *,
+    source_stride: StrideOn = "3x3",
+    source_pool: Literal["pad", "ceil"] = "pad",
+) -> Report:
+    """Start `net`, in place, from a 2-D ResNet and check that both agree on single frames.
+
+    The classifier is copied if the numbers of classes agree and stays as it is otherwise. Where the numbers of
+    input channels differ, every channel gets the sum of the source's kernels over their number, so that a gray
+    image in all channels gives the same response.
+
+    Args:
+        source: state dict under torchvision's names, or a .pth or .safetensors file of one.
+        source_stride: where the source's bottlenecks stride: "3x3" (torchvision) or "1x1" (Caffe).
+        source_pool: how its stem pools: "pad" (torchvision) or "ceil" (Caffe). Nets of the `release` semantics
+            need stride_on="3x3", stem_pool="pad" to take torchvision's weights.
+    Raises:
+        WeightsError: another depth, block, stride placement, pooling or width, unknown entries, or a network
+            that does not equal the 2-D one afterwards.
+    Example:
+        >>> print(inflate(create_model("p3d50", num_classes=20), "resnet50.safetensors"))
+    """
+    is_path = isinstance(source, str | Path)
+    told = str(source) if isinstance(source, str | Path) else "the state dict given"
+    state = read_state(source) if isinstance(source, str | Path) else dict(source)
+    if (kind := recognize(state, told)) != "resnet":
+        way_out = "load() or load_backbone()" if is_path else "load_state_dict()"
+        raise WeightsError(f"{told}: not a 2-D ResNet but {kind} weights; use {way_out}")
+    layout, space = resnet_layout(state), _space(net)
+    _check_space(space, told, source_stride, source_pool)
+    if (layout.depths, layout.block) != (space.depths, space.block):
+        raise WeightsError(
+            f"{told}: {layout} does not fit {net.name}, which needs "
+            f"{describe(space.block, space.depths)}"
+        )
+    if next(net.parameters()).dtype != torch.float32:
+        raise WeightsError(f"{net.name} is not in float32; start it first and convert it then")
+    state = with_counters(state)
+    keep_head = layout.num_classes == net.cfg.num_classes
+    state, reshaped = _fit_channels(state, net.cfg.in_channels)
+    filled, used = _fill(net, state, space.block, keep_head, told)
+    error = _compare(net, state, space)
+    if not error <= _TOLERANCE:
+        raise WeightsError(
+            f"{told}: {net.name} differs from the 2-D network by {error:.2g} on single frames, "
+            f"{_TOLERANCE:.0e} is allowed; do not use it, build a new one"
+        )
+    kernels = sum(1 for k in used if state[k].ndim == 4)
+    return Report(
+        source=f"{told} ({layout})",
+        loaded=filled,
+        fresh=tuple(k for k in net.state_dict() if k not in filled),
+        reshaped=(f"{kernels} kernels k x k to 1 x k x k", *reshaped),
+        error=error,
+    )
+
+
+def _check_space(space: _Space, told: str, stride_on: StrideOn, pool: str) -> None:
+    """Refuse nets whose spatial part cannot equal the source's."""
+    wrong: dict[
+        str, tuple[object, object]
+    ] = {}  # option: (what the net has, what the source needs)
+    if space.block == "bottleneck" and space.stride_on != stride_on:
+        wrong["stride_on"] = space.stride_on, stride_on
+    if space.pool != pool:
+        wrong["stem_pool"] = space.pool, pool
+    for name, have, need in (
+        ("strides", space.strides, _STRIDES),
+        ("stem_stride's height and width", space.stem_stride, (2, 2)),
+        ("dilation's height and width", space.dilation, (1, 1)),
+        ("padding_mode", space.padding_mode, "zeros"),
+    ):
+        if have != need:
+            wrong[name] = have, need
+    if not wrong:
+        return
+    have = ", ".join(f"{k} {v[0]!r}" for k, v in wrong.items())
+    need = ", ".join(f"{k}={v[1]!r}" for k, v in wrong.items())
+    raise WeightsError(
+        f"{told}: the network has {have}, the source needs {need}; build it so: "
+        f"create_model(..., {need}). (source_stride, source_pool say what the source has.)"
+    )
+
+
+def _fit_channels(
+    state: dict[str, Tensor], channels: int
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Give the first kernel the network's number of input channels."""
+    weight = state["conv1.weight"]
+    have = weight.shape[1]
+    if have == channels:
+        return state, ()
+    shared = weight.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
+    how = "summed" if channels == 1 else f"summed, divided by {channels} and repeated"
+    note = f"first kernel from {have} channels to {channels}: {how}"
+    return {**state, "conv1.weight": shared}, (note,)
+
+
+def _fill(
+    net: Network, state: Mapping[str, Tensor], block: BlockName, keep_head: bool, told: str
+) -> tuple[tuple[str, ...], set[str]]:
+    """Write the 2-D weights into the network; returns our names filled and the source's names used."""
+    new, used, wrong = {}, set(), []
+    for name, ours in net.state_dict().items():
+        key = resnet_key(name, block)
+        if key is None or (name.startswith("head.") and not keep_head):
+            continue
+        if key not in state:
+            wrong.append(f"{key} is missing")
+            continue
+        used.add(key)
+        value = _inflated(state[key], ours)
+        if value.shape == ours.shape:
+            new[name] = value
+        else:
+            wrong.append(f"{key} has shape {tuple(state[key].shape)}, {name} {tuple(ours.shape)}")
+    wrong += [f"{k} is unknown" for k in state if k not in used and not k.startswith("fc.")]
+    if wrong:
+        raise WeightsError(
+            f"{told}: does not fit {net.name}: {shorten(wrong)}. Nothing was loaded."
+        )
+    net.load_state_dict(new, strict=False)
+    for module in net.modules():
+        if isinstance(module, PseudoPair):
+            module.still()
+            if isinstance(norm := getattr(module, "time_norm", None), nn.BatchNorm3d):
+                norm.reset_parameters()
+                nn.init.constant_(norm.running_var, 1 - norm.eps)
+    return tuple(new), used
+
+
+def _inflated(value: Tensor, like: Tensor) -> Tensor:
+    """k x k -> T x k x k with the kernel in the centre frame and zeros elsewhere."""
+    if value.ndim != 4 or like.ndim != 5:
+        return value
+    frames = like.shape[2]
+    out = value.new_zeros(*value.shape[:2], frames, *value.shape[2:])
+    out[:, :, frames // 2] = value
+    return out
+
+
+@torch.no_grad()
+def _compare(net: Network, state: Mapping[str, Tensor], space: _Space) -> float:
+    """Greatest difference of the features on random frames, relative to the greatest feature."""
+    device = next(net.parameters()).device
+    draw = torch.Generator().manual_seed(0)
+    frames = torch.randn(4, net.cfg.in_channels, 72, 64, generator=draw).to(device)
+    wanted = plain_features(
+        {k: v.to(device, torch.float32) for k, v in state.items()},
+        frames,
+        stride_on=space.stride_on,
+        pool=space.pool,
+    )
+    training = net.training
+    got = net.eval().features(frames[:, :, None])
+    net.train(training)
+    return float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12))
+
+
+def plain_features(
+    state: Mapping[str, Tensor],
+    frames: Float[Tensor, "n c h w"],
+    *,
+    stride_on: StrideOn = "3x3",
+    pool: SpacePool = "pad",
+) -> Float[Tensor, "n f"]:
+    """Features of a 2-D ResNet straight from its state dict (torchvision's names).
+
+    He et al., CVPR 2016, figure 5; the independent side of the check in `inflate`.
+    """
+    layout = resnet_layout(state)
+
+    def unit(x: Tensor, conv: str, norm: str, stride: int = 1) -> Tensor:
+        weight = state[f"{conv}.weight"]
+        x = F.conv2d(x, weight, None, stride, weight.shape[-1] // 2)
+        mean, var = state[f"{norm}.running_mean"], state[f"{norm}.running_var"]
+        return F.batch_norm(x, mean, var, state[f"{norm}.weight"], state[f"{norm}.bias"])
+
+    x = unit(frames, "conv1", "bn1", 2).relu()
+    x = F.max_pool2d(x, 3, 2, 1) if pool == "pad" else F.max_pool2d(x, 3, 2, ceil_mode=True)
+    for stage, depth in enumerate(layout.depths, 1):
+        for index in range(depth):
+            at, stride = f"layer{stage}.{index}.", 2 if stage > 1 and index == 0 else 1
+            strided = 1 if layout.block == "basic" or stride_on == "1x1" else 2
+            convs = 2 if layout.block == "basic" else 3
+            y = x
+            for k in range(1, convs + 1):
+                y = unit(y, f"{at}conv{k}", f"{at}bn{k}", stride if k == strided else 1)
+                y = y.relu() if k < convs else y
+            if f"{at}downsample.0.weight" in state:
+                x = unit(x, f"{at}downsample.0", f"{at}downsample.1", stride)
+            x = (x + y).relu()
+    return x.mean((2, 3))

@@ -1,0 +1,90 @@
+"""Bytes of a checkpoint file to named tensors, without ever running code from it."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from torch import Tensor
+
+from pseudo3d.errors import WeightsError
+from pseudo3d.recycle.formats import KNOWN
+
+METADATA_KEY = "pseudo3d"  # in the header of our files
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Entries of a .safetensors, .pth, .pt or .tar file; the content counts, not the suffix.
+
+    A dict under `state_dict` is unwrapped, the prefix `module.` removed.
+
+    Raises:
+        WeightsError: missing, damaged, not a checkpoint, or a file that would need code to be run.
+    """
+    return read_file(Path(path))[0]
+
+
+def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Entries and, in a file of ours, the metadata."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise WeightsError(f"{path}: {what}; wanted a checkpoint file (searched in {Path.cwd()})")
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+            if start[8:] == b"{":
+                return _read_safetensors(start + file.read())
+    except (OSError, SafetensorError, ValueError) as err:
+        raise _damaged(path, err) from err
+    return _unwrap(_unpickle(path), path), None
+
+
+def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], str | None]:
+    tensors = tensors_from_bytes(data)
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    return tensors, header.get("__metadata__", {}).get(METADATA_KEY)
+
+
+def _damaged(path: Path, err: BaseException) -> WeightsError:
+    size = path.stat().st_size
+    cause = "the file is empty" if size == 0 else str(err).strip().partition("\n")[0][:160]
+    return WeightsError(
+        f"{path}: damaged, incomplete or not a checkpoint ({size} bytes): {cause}. Get the file again "
+        "and compare its size with the original."
+    )
+
+
+def _unpickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError, ValueError, TypeError) as err:
+        found = re.search(r"GLOBAL (\S+)", str(err))
+        if found is None:
+            raise _damaged(path, err) from err
+        raise WeightsError(
+            f"{path}: needs code to be run to be read ({found[1]}), which pseudo3d never does. Where you "
+            "trust it, write the tensors alone: torch.save({'state_dict': model.state_dict()}, NEW)."
+        ) from err
+
+
+def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content:
+        raise WeightsError(
+            f"{path}: holds a {type(content).__name__}, no checkpoint; wanted names and tensors. "
+            f"Known: {KNOWN}."
+        )
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise WeightsError(
+                f"{path}: entry {key!r} is a {type(value).__name__}, no tensor; wanted a state dict, "
+                "alone or under 'state_dict'"
+            )
+    return {k.removeprefix("module."): v for k, v in content.items()}
