@@ -1,1 +1,37 @@
-"""Recognition in video clips and volumes with pseudo-3-D residual networks."""
+"""Recognition in video clips and volumes with pseudo-3-D residual networks.
+
+The door: `create_model`, `list_models`, `load`, `save`, `predict`. Names are looked up when they
+are first used, so that importing the package does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pseudo3d.engine.predict import predict as predict
+    from pseudo3d.models import create_model as create_model
+    from pseudo3d.models import list_models as list_models
+    from pseudo3d.weights import load as load
+    from pseudo3d.weights import save as save
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "create_model": "pseudo3d.models",
+    "list_models": "pseudo3d.models",
+    "load": "pseudo3d.weights",
+    "predict": "pseudo3d.engine.predict",
+    "save": "pseudo3d.weights",
+}
+
+__all__ = ["create_model", "list_models", "load", "predict", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pseudo3d' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOME]

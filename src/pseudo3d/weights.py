@@ -1,13 +1,12 @@
 """Our checkpoint: a safetensors file whose header says what the network is and what it was fed.
 
-Loading never runs code from a file, checks every name and shape, and ends with a self-test: a seeded clip must
-give the logits that were noted when the file was written.
+Loading never runs code from a file, checks every name and shape, and ends with a self-test: a
+seeded clip must give the logits that were noted when the file was written.
 """
 
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
@@ -24,9 +23,9 @@ from pseudo3d.errors import Pseudo3dError, WeightsError
 from pseudo3d.models import Network, create_model
 from pseudo3d.nn.blocks import Semantics
 from pseudo3d.recycle import formats
+from pseudo3d.recycle.files import METADATA_KEY, read_file, write_file
+from pseudo3d.recycle.files import read_state as read_state
 from pseudo3d.recycle.formats import Report, shorten
-from pseudo3d.recycle.read import METADATA_KEY, read_file
-from pseudo3d.recycle.read import read_state as read_state
 
 _FORMAT = 1
 _SEED = 20171022
@@ -90,7 +89,8 @@ def save(
         classes: names of the labels, in the order of the logits.
         training, scores: anything JSON can hold.
     Raises:
-        WeightsError: not a network of `create_model`, things that do not fit together, a disk that refuses.
+        WeightsError: not a network of `create_model`, things that do not fit together, a disk that
+            refuses.
     """
     path, name = Path(path), getattr(model, "name", None)
     if not isinstance(model, Network) or not isinstance(name, str):
@@ -113,7 +113,7 @@ def save(
     except (TypeError, ValueError) as err:
         raise WeightsError(f"{path}: training or scores are no JSON: {err}") from err
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    _write(path, tensors_to_bytes(tensors, {METADATA_KEY: text}))
+    write_file(path, tensors_to_bytes(tensors, {METADATA_KEY: text}))
     return card
 
 
@@ -129,25 +129,6 @@ def _check_fit(
             f"{path}: preprocessing gives {pre.channels} channels, the network takes "
             f"{model.cfg.in_channels}"
         )
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as err:
-        kept = "; the file that was there is unchanged" if path.is_file() else ""
-        raise WeightsError(
-            f"{path} cannot be written ({len(data) / 1e6:.1f} MB): {err.strerror or err}{kept}. "
-            "Free some space or write elsewhere."
-        ) from err
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _logits(net: Network, seed: int, shape: list[int]) -> Tensor:
@@ -177,11 +158,12 @@ def load(
     Reads our files and the published PyTorch P3D networks (recognized by their names).
 
     Args:
-        semantics: for published files: "release" (default; right for weights converted from Caffe) or "port"
-            (weights trained with the PyTorch port).
+        semantics: for published files: "release" (default; right for weights converted from Caffe)
+            or "port" (weights trained with the PyTorch port).
         num_classes: what the caller needs; another count in the file is an error.
     Raises:
-        WeightsError: missing, damaged or unknown file, names or shapes that do not fit, a failed self-test.
+        WeightsError: missing, damaged or unknown file, names or shapes that do not fit, a failed
+            self-test.
     """
     path = Path(path)
     state, text = read_file(path)
@@ -196,8 +178,8 @@ def load(
             )
     if num_classes not in (None, net.cfg.num_classes):
         raise WeightsError(
-            f"{path}: the checkpoint has {net.cfg.num_classes} classes, asked for {num_classes}. To "
-            "start a network with other classes from it, fine-tune: `p3d train DATA --weights "
+            f"{path}: the checkpoint has {net.cfg.num_classes} classes, asked for {num_classes}. "
+            "To start a network with other classes from it, fine-tune: `p3d train DATA --weights "
             f"{path.name}`, or load_backbone(create_model(..., num_classes={num_classes}), path)."
         )
     for note in net.card.notes:
@@ -220,9 +202,7 @@ def _build(path: Path, state: dict[str, Tensor], text: str) -> Network:
 
 
 def _create(card: Card) -> Network:
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # building draws weights; leave the caller's numbers alone
+    with torch.random.fork_rng(devices=[]):  # building draws numbers, not at the caller's cost
         net = create_model(card.name, **card.config)
     net.card = card
     return net
@@ -235,24 +215,13 @@ def _verify(net: Network, test: Mapping[str, Any], path: Path) -> None:
     if not error <= limit:
         raise WeightsError(
             f"{path}: self-test failed, logits of the seeded clip differ by {error:.2g} where "
-            f"{limit:.2g} is allowed; the weights were altered or this version computes something else. "
-            "Get the file again, or use the version that wrote it "
+            f"{limit:.2g} is allowed; the weights were altered or this version computes something "
+            "else. Get the file again, or use the version that wrote it "
             f"({net.card.version})."
         )
 
 
 def _build_published(path: Path, state: dict[str, Tensor], semantics: str | None) -> Network:
-    kind = formats.recognize(state, path)
-    if kind == "ours":
-        raise WeightsError(
-            f"{path}: weights of a pseudo3d network without the metadata that says which; build it with "
-            "create_model(...), load_state_dict(read_state(path)) and save() it"
-        )
-    if kind == "resnet":
-        raise WeightsError(
-            f"{path}: a 2-D network, {formats.resnet_layout(state)}; start a network from it with "
-            "pseudo3d.recycle.inflate.inflate(create_model(...), path)"
-        )
     name, config = formats.published_config(state, semantics or "release", path)
     card = Card(
         name=name,
@@ -292,7 +261,8 @@ def load_backbone(
     """Start `net` from a checkpoint of the same architecture; the head only if the classes agree.
 
     Args:
-        classes: names of the labels `net` is to learn; without them the numbers of classes are compared.
+        classes: names of the labels `net` is to learn; without them the numbers of classes are
+            compared.
     Raises:
         WeightsError: as `load`, or another architecture; the message names the fields that differ.
     """

@@ -1,4 +1,4 @@
-"""The network of the authors' release, against numbers from their Caffe files executed in float64."""
+"""The network of the authors' release, against numbers of their Caffe files run in float64."""
 
 import importlib.util
 import subprocess

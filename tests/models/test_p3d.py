@@ -311,7 +311,7 @@ def step_gradients(net, clip, label):
 def test_a_bfloat16_step_with_two_frames_at_a_stage_is_that_of_the_2d_form(semantics, block):
     """16 frames leave 2 at the third stage of the release; 8 leave 2 everywhere in the modern net."""
     cfg = replace(TINY, semantics=semantics, block=block, widths=(32,) * 4, stem_width=32)
-    net = shake(P3D(cfg))
+    net = shake(P3D(cfg))  # batch norm frozen, as the paper trains
     plain = deepcopy(net)
     for path, layer in list(plain.named_modules()):
         if isinstance(layer, Conv3d):
@@ -321,4 +321,4 @@ def test_a_bfloat16_step_with_two_frames_at_a_stage_is_that_of_the_2d_form(seman
     ours, theirs = (step_gradients(n, clip, torch.tensor([0, 1, 2, 1])) for n in (net, plain))
     errors = {key: float((ours[key] - g).norm() / g.norm()) for key, g in theirs.items()}
     assert ours.keys() == theirs.keys()
-    assert max(errors.values()) < 5e-2, errors
+    assert max(errors.values()) < 1e-2, errors

@@ -73,7 +73,9 @@ def test_a_timeline_of_one_window_and_of_hundreds_of_classes_is_drawn(tmp_path):
     assert picture(timeline_png([0.0], probs, names, tmp_path / "t.png")).size
 
 
-def test_pictures_leave_the_settings_of_matplotlib_alone(tmp_path):
+def test_pictures_leave_the_settings_of_matplotlib_alone(tmp_path, monkeypatch):
+    monkeypatch.setitem(mpl.rcParams, "font.size", 11.5)
+
     def state():
         rest = {key: mpl.rcParams[key] for key in mpl.rcParams if key != "backend"}
         return mpl.get_backend(auto_select=False), rest
@@ -112,6 +114,7 @@ def test_bars_grow_with_the_score_and_chance_is_a_line(tmp_path):
         lambda path: confusion_png(np.full((3, 3), -1), CLASSES, path),
         lambda path: bars_png(["a", "b"], {"P3D": [1.0]}, path),
         lambda path: bars_png([], {}, path),
+        lambda path: bars_png([], {"P3D": []}, path),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(call, tmp_path):
@@ -187,29 +190,31 @@ class _Reader(HTMLParser):
 
 def test_a_page_is_one_file_that_needs_nothing_else(small_video, tmp_path):
     media = [
-        Media(bars_png(["a"], {"P3D": [1.0]}, tmp_path / "b.png"), "A <picture>"),
+        Media(bars_png(["a"], {"P3D": [1.0]}, tmp_path / "b.png"), "A <i>picture"),
         Media(small_video, "A video"),
     ]
-    table = Table(("class", "n", "%"), [("sit & stand", 3, 99.25)], "Counts")
+    table = Table(("class", "n", "%"), [("sit <i> stand", 3, 99.25)], "<i>Counts")
     section = Section(
-        title="Scores <1>",
+        title="Scores <i>",
         text="One.\n\nTwo <script>alert(1)</script>.",
-        cards=[("98 %", "P3D")],
+        cards=[("98 %", "<i>P3D")],
         media=media,
         tables=[table],
-        code="p3d demo > out",
+        code="p3d <i>code",
     )
-    page = write_page(tmp_path / "new" / "page.html", "A & B", [section], "Lead.", "Foot.")
+    page = write_page(tmp_path / "new" / "page.html", "A <i>title", [section], "<i>Lead", "<i>Foot")
     reader = _Reader()
     reader.feed(page.read_text(encoding="utf-8"))
     assert reader.open == []
-    assert "script" not in reader.seen
+    assert not {"script", "i"} & set(reader.seen)
     assert {"img", "video", "table", "h1", "h2", "pre", "footer"} <= set(reader.seen)
     assert [s.split(",")[0] for s in reader.sources] == [
         "data:image/png;base64",
         "data:video/mp4;base64",
     ]
-    for words in ("A & B", "Scores <1>", "Two <script>alert(1)</script>.", "sit & stand", "99.2"):
+    for words in ("title", "picture", "P3D", "Counts", "code", "Lead", "Foot"):
+        assert f"<i>{words}" in reader.text
+    for words in ("Scores <i>", "Two <script>alert(1)</script>.", "sit <i> stand", "99.2"):
         assert words in reader.text
     assert "width=device-width" in page.read_text(encoding="utf-8")
 
@@ -234,6 +239,7 @@ def test_a_full_disk_leaves_the_old_page_and_no_rest(tmp_path, monkeypatch):
     old = page.read_text(encoding="utf-8")
 
     def refuse(self, data):
+        self.write_text("half a p")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", refuse)

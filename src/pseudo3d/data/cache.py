@@ -74,9 +74,7 @@ class FrameStore:
             video = self._decode(item)
             _write(times, video.times.numpy())
             _write(pixels, video.frames.numpy())
-        return Frames(
-            pixels=np.load(pixels, mmap_mode="c"), times=torch.from_numpy(np.load(times))
-        )
+        return Frames(pixels=np.load(pixels, mmap_mode="c"), times=torch.from_numpy(np.load(times)))
 
     def fill(self, items: Sequence[Item], progress: Progress | None = None) -> None:
         """Decode what is not there yet, on all cores; unreadable files go to `quarantined`."""

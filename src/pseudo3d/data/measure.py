@@ -26,8 +26,8 @@ def measure(
 ) -> Statistics:
     """Statistics of up to `most` items taken evenly from the list, center crops of whole clips."""
     step = max(1, len(items) // most)
-    total = square = change = 0.0
-    count = changes = 0
+    total = square = torch.zeros(())
+    change, count, changes = 0.0, 0, 0
     for item in items[::step][:most]:
         frames = store.read(item)
         clip = center_crop(frames.take(uniform(len(frames.times), pre.frames)), pre.size)
@@ -37,8 +37,8 @@ def measure(
         moved = torch.diff(clip.double(), dim=1) / pre.scale
         change += float(moved.square().sum())
         changes += moved.numel()
-    mean = torch.as_tensor(total) / count
-    std = (torch.as_tensor(square) / count - mean.square()).clamp(min=1e-4).sqrt()
+    mean = total / count
+    std = (square / count - mean.square()).clamp(min=1e-4).sqrt()
     if pre.color == "bgr":
         mean, std = mean.flip(0), std.flip(0)
     return Statistics(

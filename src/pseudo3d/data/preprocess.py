@@ -1,4 +1,4 @@
-"""What happens to a video between its file and the network, as data that travels in the checkpoint."""
+"""What happens to a video between file and network, as data that travels in the checkpoint."""
 
 import math
 from collections.abc import Mapping
@@ -22,8 +22,9 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 class Preprocessing:
     """Which frames a network takes, how large, and how bytes become its numbers.
 
-    With x = bytes / scale, the base channels are (x - mean) / std; with `difference`, as many channels follow
-    that hold (x[t] - x[t - 1]) / difference_std, zero at the first frame: what moves.
+    With x = bytes / scale, the base channels are (x - mean) / std; with `difference`, as many
+    channels follow that hold (x[t] - x[t - 1]) / difference_std, zero at the first frame: what
+    moves.
 
     Raises:
         Pseudo3dError: a value out of range, or values that do not go together.
@@ -59,8 +60,8 @@ class Preprocessing:
             raise Pseudo3dError(f"fps is {self.fps!r}; wanted frames per second above 0")
         if self.sampling == "uniform" and (self.step != 1 or self.fps is not None):
             raise Pseudo3dError(
-                f"step={self.step}, fps={self.fps} with sampling='uniform', which spreads the frames "
-                "over the whole video; use sampling='dense' or leave them out"
+                f"step={self.step}, fps={self.fps} with sampling='uniform', which spreads the "
+                "frames over the whole video; use sampling='dense' or leave them out"
             )
         if self.fps is not None and self.step != 1:
             raise Pseudo3dError(
@@ -111,7 +112,8 @@ class Preprocessing:
         Gray frames are repeated for a color network; RGB frames become luma for a gray one.
 
         Raises:
-            Pseudo3dError: not five axes, or channels that are neither the network's nor RGB nor gray.
+            Pseudo3dError: not five axes, or channels that are neither the network's nor RGB nor
+                gray.
         """
         if clips.ndim != 5:
             raise Pseudo3dError(f"clips have shape {tuple(clips.shape)}; wanted (N, C, T, H, W)")
@@ -157,4 +159,7 @@ class Preprocessing:
         missing = [k for k, f in known.items() if f.default is MISSING and k not in values]
         if missing:
             raise Pseudo3dError(f"preprocessing lacks {', '.join(missing)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**plain)

@@ -1,6 +1,6 @@
 """Score a network on labelled videos, with the protocol beside every figure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from pseudo3d.data.cache import FrameStore
-from pseudo3d.data.dataset import ClipDataset, ClipSpec, loader, view_batches
+from pseudo3d.data.dataset import Batch, ClipDataset, ClipSpec, loader, view_batches
 from pseudo3d.data.manifest import Manifest
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import ManifestError, WeightsError, unknown
@@ -64,7 +64,9 @@ class Evaluation:
         matrix = self.confusion()
         counts = matrix.sum(1)
         return {
-            name: float(matrix[i, i] / counts[i]) for i, name in enumerate(self.classes) if counts[i]
+            name: float(matrix[i, i] / counts[i])
+            for i, name in enumerate(self.classes)
+            if counts[i]
         }
 
     def describe(self) -> str:
@@ -109,7 +111,6 @@ def evaluate(
     protocol = protocol or Protocol()
     pre, classes = known(net)
     store = store or FrameStore(resize=pre.resize, gray=pre.color == "gray")
-    store.fill(manifest.items) if store.folder else None
     items = [item for item in manifest.items if item.path not in store.quarantined]
     for item in items:
         if item.label not in classes:
@@ -132,7 +133,7 @@ def evaluate(
         labels=truth,
         paths=tuple(item.path for item in items),
         clip_hit1=float((per_view.argmax(2) == truth[:, None]).float().mean()),
-        missing={p: why for p, why in store.quarantined.items()},
+        missing=dict(store.quarantined),
     )
 
 
@@ -151,7 +152,14 @@ def known(net: Network) -> tuple[Preprocessing, tuple[str, ...]]:
     return card.preprocessing, tuple(card.classes)
 
 
-def _probabilities(net, data, pre, total, progress):  # type: ignore[no-untyped-def]
+def _probabilities(
+    net: Network,
+    data: Iterable[Batch],
+    pre: Preprocessing,
+    total: int,
+    progress: Progress | None,
+) -> Iterator[Tensor]:
+    """Probabilities (N, K) of batch after batch."""
     net.eval()
     with torch.inference_mode():
         for done, batch in enumerate(data, start=1):

@@ -45,8 +45,8 @@ class ClipTraining(LightningModule):
     def train(self, mode: bool = True) -> "ClipTraining":
         super().train(mode)
         if self.recipe.freeze_norm:
-            first, *others = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm3d)]
-            for module in others:
+            norms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm3d)]
+            for module in norms[1:]:
                 module.eval().requires_grad_(False)
         return self
 

@@ -223,10 +223,7 @@ def _write_run(job: Job, parts: Parts, pre: Preprocessing) -> None:
     """Say what is being done, and which item is in which part."""
     named = (("train", parts.train), ("val", parts.val), ("test", parts.held))
     items = tuple(
-        replace(item, split=name)
-        for name, part in named
-        if part is not None
-        for item in part.items
+        replace(item, split=name) for name, part in named if part is not None for item in part.items
     )
     write_manifest(replace(parts.train, items=items), job.out / "manifest.csv")
     run = {"seed": job.seed, "recipe": asdict(job.recipe), "preprocessing": pre.to_dict()}
@@ -259,4 +256,3 @@ def _finish(
     )
     (job.out / LAST).unlink(missing_ok=True)
     return path
-

@@ -1,7 +1,7 @@
 """Checkpoints of other projects, recognized by the names of their entries and put under ours.
 
-Two kinds: the published PyTorch P3D networks (layout of the common port; "P3D63", "P3D131", "P3D199"), and
-2-D ResNets under torchvision's names.
+Two kinds: the published PyTorch P3D networks (layout of the common port; "P3D63", "P3D131",
+"P3D199"), and 2-D ResNets under torchvision's names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,8 +23,12 @@ KNOWN = (
     "(conv1_custom, layer1.0.conv1 .. conv4, layer4.0.conv_normal, fc), 2-D ResNets under "
     "torchvision's names (conv1, layer1.0.conv1, fc; for `inflate`)"
 )
-_PUBLISHED = {(3, 4, 6, 3): "p3d50", (3, 4, 23, 3): "p3d101", (3, 8, 36, 3): "p3d152"}
-_RESNETS = {
+_PUBLISHED: dict[tuple[int, ...], str] = {
+    (3, 4, 6, 3): "p3d50",
+    (3, 4, 23, 3): "p3d101",
+    (3, 8, 36, 3): "p3d152",
+}
+_RESNETS: dict[tuple[BlockName, tuple[int, ...]], str] = {
     ("basic", (2, 2, 2, 2)): "ResNet-18",
     ("basic", (3, 4, 6, 3)): "ResNet-34",
     ("bottleneck", (3, 4, 6, 3)): "ResNet-50",
@@ -32,7 +36,8 @@ _RESNETS = {
     ("bottleneck", (3, 8, 36, 3)): "ResNet-152",
 }
 _TRACKED = "num_batches_tracked"
-# A first batch norm that saw bytes has variances of hundreds; one that saw input of order 1, of order 1.
+# A first batch norm that saw bytes has variances of hundreds; one that saw input of order 1, of
+# order 1.
 _BYTE_VARIANCE = 30.0
 
 
@@ -54,7 +59,8 @@ class Report:
         lines.append(f"  fresh: {shorten(self.fresh) if self.fresh else 'nothing'}")
         if self.error is not None:
             lines.append(
-                f"  equal to the 2-D network on single frames to {self.error:.1e} (relative, features)"
+                f"  equal to the 2-D network on single frames to {self.error:.1e} (relative, "
+                "features)"
             )
         return "\n".join(lines)
 
@@ -99,8 +105,20 @@ def published_config(state: State, semantics: str, source: object) -> tuple[str,
     """Name and options for `create_model` of a published network.
 
     Raises:
-        WeightsError: entries are lacking, depths nobody published, semantics these names cannot have.
+        WeightsError: another kind of file, lacking entries, depths nobody published, wrong
+            semantics.
     """
+    kind = recognize(state, source)
+    if kind == "ours":
+        raise WeightsError(
+            f"{source}: weights of a pseudo3d network without the metadata that says which; build "
+            "it with create_model(...), load_state_dict(read_state(path)) and save() it"
+        )
+    if kind == "resnet":
+        raise WeightsError(
+            f"{source}: a 2-D network, {resnet_layout(state)}; start a network from it with "
+            "pseudo3d.recycle.inflate.inflate(create_model(...), path)"
+        )
     if lacking := [k for k in ("fc.weight", "bn1.running_var") if k not in state]:
         raise WeightsError(f"{source}: published P3D network without {', '.join(lacking)}")
     depths = stage_depths(state)
@@ -112,7 +130,8 @@ def published_config(state: State, semantics: str, source: object) -> tuple[str,
         )
     if semantics not in ("release", "port"):
         raise WeightsError(
-            f"{source}: a published P3D network, semantics={semantics!r}; wanted 'release' or 'port'"
+            f"{source}: a published P3D network, semantics={semantics!r}; wanted 'release' or "
+            "'port'"
         )
     return _PUBLISHED[depths], {
         "semantics": semantics,
@@ -168,7 +187,7 @@ def _published_part(name: str) -> str:
 
 
 def published_preprocessing(in_channels: int) -> Preprocessing | None:
-    """Caffe style, as the authors say: 0..255 minus the mean, no division; None if not RGB or flow."""
+    """Caffe style, as the authors say: 0..255 minus the mean; None for neither RGB nor flow."""
     if in_channels not in (2, 3):
         return None
     rgb = in_channels == 3
@@ -190,10 +209,10 @@ def published_notes(state: State) -> tuple[str, ...]:
     if variance >= _BYTE_VARIANCE:
         return ()
     return (
-        f"bn1.running_var has median {variance:.2g}: these weights seem to have been trained on input "
-        "of order 1 (divided by 255 and by a standard deviation), while the preprocessing attached is "
-        "that of the authors (0..255, BGR, mean 104/117/123). If predictions make no sense, replace "
-        "card.preprocessing.",
+        f"bn1.running_var has median {variance:.2g}: these weights seem to have been trained on "
+        "input of order 1 (divided by 255 and by a standard deviation), while the preprocessing "
+        "attached is that of the authors (0..255, BGR, mean 104/117/123). If predictions make no "
+        "sense, replace card.preprocessing.",
     )
 
 
@@ -246,7 +265,7 @@ _RESNET_PARTS: dict[str, dict[str, str]] = {
 
 
 def resnet_key(ours: str, block: BlockName) -> str | None:
-    """stages.1.0.pair.space.weight -> layer2.0.conv2.weight; None: a 2-D network has no such entry."""
+    """stages.1.0.pair.space.weight -> layer2.0.conv2.weight; None: nothing of a 2-D network."""
     part, _, leaf = ours.rpartition(".")
     outer = {"stem.conv": "conv1", "stem.norm": "bn1", "head": "fc"}
     if part in outer:

@@ -1,9 +1,10 @@
 """Start a network from the weights of a 2-D ResNet trained on images.
 
-Kernels k x k become 1 x k x k, temporal kernels let a frame pass unchanged (`PseudoPair.still`), so that the
-fresh network computes on every frame what the 2-D network does. That is checked at once, on random frames,
-against a plain execution of the 2-D weights that shares no code with our networks. Temporal pooling and a stem
-of several frames mix frames, so for nets that have them the equality is one of single frames and still clips.
+Kernels k x k become 1 x k x k, temporal kernels let a frame pass unchanged (`PseudoPair.still`), so
+that the fresh network computes on every frame what the 2-D network does. That is checked at once,
+on random frames, against a plain execution of the 2-D weights that shares no code with our
+networks. Temporal pooling and a stem of several frames mix frames, so for nets that have them the
+equality is one of single frames and still clips.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from pseudo3d.models.p3d import P3DConfig, StrideOn
 from pseudo3d.models.resnet2d import ResNet2dConfig
 from pseudo3d.nn.blocks import PseudoPair
 from pseudo3d.nn.stem import SpacePool
+from pseudo3d.recycle.files import read_state
 from pseudo3d.recycle.formats import (
     BlockName,
     Report,
@@ -32,7 +34,6 @@ from pseudo3d.recycle.formats import (
     shorten,
     with_counters,
 )
-from pseudo3d.recycle.read import read_state
 
 _TOLERANCE = 1e-4
 _STRIDES = (1, 2, 2, 2)
@@ -89,61 +90,72 @@ def inflate(
 ) -> Report:
     """Start `net`, in place, from a 2-D ResNet and check that both agree on single frames.
 
-    The classifier is copied if the numbers of classes agree and stays as it is otherwise. Where the numbers of
-    input channels differ, every channel gets the sum of the source's kernels over their number, so that a gray
-    image in all channels gives the same response.
+    The classifier is copied if the numbers of classes agree and stays as it is otherwise. Where the
+    numbers of input channels differ, every channel gets the sum of the source's kernels over their
+    number, so that a gray image in all channels gives the same response.
 
     Args:
         source: state dict under torchvision's names, or a .pth or .safetensors file of one.
         source_stride: where the source's bottlenecks stride: "3x3" (torchvision) or "1x1" (Caffe).
-        source_pool: how its stem pools: "pad" (torchvision) or "ceil" (Caffe). Nets of the `release` semantics
-            need stride_on="3x3", stem_pool="pad" to take torchvision's weights.
+        source_pool: how its stem pools: "pad" (torchvision) or "ceil" (Caffe). Nets of the
+            `release` semantics need stride_on="3x3", stem_pool="pad" to take torchvision's weights.
     Raises:
-        WeightsError: another depth, block, stride placement, pooling or width, unknown entries, or a network
-            that does not equal the 2-D one afterwards.
+        WeightsError: another depth, block, stride placement, pooling or width, unknown entries, or
+            a network that does not equal the 2-D one afterwards.
     Example:
         >>> print(inflate(create_model("p3d50", num_classes=20), "resnet50.safetensors"))
     """
-    is_path = isinstance(source, str | Path)
-    told = str(source) if isinstance(source, str | Path) else "the state dict given"
-    state = read_state(source) if isinstance(source, str | Path) else dict(source)
-    if (kind := recognize(state, told)) != "resnet":
-        way_out = "load() or load_backbone()" if is_path else "load_state_dict()"
-        raise WeightsError(f"{told}: not a 2-D ResNet but {kind} weights; use {way_out}")
-    layout, space = resnet_layout(state), _space(net)
-    _check_space(space, told, source_stride, source_pool)
+    told, state = _resnet_state(source)
+    layout, space, name = resnet_layout(state), _space(net), _name(net)
     if (layout.depths, layout.block) != (space.depths, space.block):
         raise WeightsError(
-            f"{told}: {layout} does not fit {net.name}, which needs "
+            f"{told}: {layout} does not fit {name}, which needs "
             f"{describe(space.block, space.depths)}"
         )
+    _check_space(space, told, source_stride, source_pool)
     if next(net.parameters()).dtype != torch.float32:
-        raise WeightsError(f"{net.name} is not in float32; start it first and convert it then")
-    state = with_counters(state)
-    keep_head = layout.num_classes == net.cfg.num_classes
+        raise WeightsError(f"{name} is not in float32; start it first and convert it then")
     state, reshaped = _fit_channels(state, net.cfg.in_channels)
-    filled, used = _fill(net, state, space.block, keep_head, told)
+    filled = _fill(net, state, space.block, told)
+    still = _still(net)
     error = _compare(net, state, space)
     if not error <= _TOLERANCE:
         raise WeightsError(
-            f"{told}: {net.name} differs from the 2-D network by {error:.2g} on single frames, "
+            f"{told}: {name} differs from the 2-D network by {error:.2g} on single frames, "
             f"{_TOLERANCE:.0e} is allowed; do not use it, build a new one"
         )
-    kernels = sum(1 for k in used if state[k].ndim == 4)
+    kernels = sum(v.ndim == 4 for v in state.values())
     return Report(
         source=f"{told} ({layout})",
         loaded=filled,
         fresh=tuple(k for k in net.state_dict() if k not in filled),
-        reshaped=(f"{kernels} kernels k x k to 1 x k x k", *reshaped),
+        reshaped=(
+            f"{kernels} kernels k x k to 1 x k x k",
+            *([f"{still} temporal kernels set to identity or zero"] if still else []),
+            *reshaped,
+        ),
         error=error,
     )
 
 
+def _name(net: Network) -> str:
+    return str(getattr(net, "name", type(net).__name__))
+
+
+def _resnet_state(source: Mapping[str, Tensor] | str | Path) -> tuple[str, dict[str, Tensor]]:
+    """What to call the source in messages, and its entries."""
+    if isinstance(source, str | Path):
+        told, state, way_out = str(source), read_state(source), "load() or load_backbone()"
+    else:
+        told, state, way_out = "the state dict given", dict(source), "load_state_dict()"
+    if (kind := recognize(state, told)) != "resnet":
+        raise WeightsError(f"{told}: not a 2-D ResNet but {kind} weights; use {way_out}")
+    return told, with_counters(state)
+
+
 def _check_space(space: _Space, told: str, stride_on: StrideOn, pool: str) -> None:
     """Refuse nets whose spatial part cannot equal the source's."""
-    wrong: dict[
-        str, tuple[object, object]
-    ] = {}  # option: (what the net has, what the source needs)
+    wrong: dict[str, tuple[object, object]] = {}  # option: (the net's value, the source's)
     if space.block == "bottleneck" and space.stride_on != stride_on:
         wrong["stride_on"] = space.stride_on, stride_on
     if space.pool != pool:
@@ -181,10 +193,11 @@ def _fit_channels(
 
 
 def _fill(
-    net: Network, state: Mapping[str, Tensor], block: BlockName, keep_head: bool, told: str
-) -> tuple[tuple[str, ...], set[str]]:
-    """Write the 2-D weights into the network; returns our names filled and the source's names used."""
+    net: Network, state: Mapping[str, Tensor], block: BlockName, told: str
+) -> tuple[str, ...]:
+    """Write the 2-D weights into the network; return the names filled."""
     new, used, wrong = {}, set(), []
+    keep_head = resnet_layout(state).num_classes == net.cfg.num_classes
     for name, ours in net.state_dict().items():
         key = resnet_key(name, block)
         if key is None or (name.startswith("head.") and not keep_head):
@@ -201,16 +214,21 @@ def _fill(
     wrong += [f"{k} is unknown" for k in state if k not in used and not k.startswith("fc.")]
     if wrong:
         raise WeightsError(
-            f"{told}: does not fit {net.name}: {shorten(wrong)}. Nothing was loaded."
+            f"{told}: does not fit {_name(net)}: {shorten(wrong)}. Nothing was loaded."
         )
     net.load_state_dict(new, strict=False)
-    for module in net.modules():
-        if isinstance(module, PseudoPair):
-            module.still()
-            if isinstance(norm := getattr(module, "time_norm", None), nn.BatchNorm3d):
-                norm.reset_parameters()
-                nn.init.constant_(norm.running_var, 1 - norm.eps)
-    return tuple(new), used
+    return tuple(new)
+
+
+def _still(net: Network) -> int:
+    """Let frames pass the temporal convolutions unchanged; return how many there are."""
+    pairs = [m for m in net.modules() if isinstance(m, PseudoPair) and m.mix is not None]
+    for pair in pairs:
+        pair.still()
+        if isinstance(norm := getattr(pair, "time_norm", None), nn.BatchNorm3d):
+            norm.reset_parameters()
+            norm.get_buffer("running_var").fill_(1 - norm.eps)  # the identity, exactly
+    return len(pairs)
 
 
 def _inflated(value: Tensor, like: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""Bytes of a checkpoint file to named tensors, without ever running code from it."""
+"""Checkpoint files to named tensors, without ever running code from them, and bytes to files."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -55,21 +55,22 @@ def _damaged(path: Path, err: BaseException) -> WeightsError:
     size = path.stat().st_size
     cause = "the file is empty" if size == 0 else str(err).strip().partition("\n")[0][:160]
     return WeightsError(
-        f"{path}: damaged, incomplete or not a checkpoint ({size} bytes): {cause}. Get the file again "
-        "and compare its size with the original."
+        f"{path}: damaged, incomplete or not a checkpoint ({size} bytes): {cause}. Get the file "
+        "again and compare its size with the original."
     )
 
 
 def _unpickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError, ValueError, TypeError) as err:
+    except Exception as err:  # a damaged pickle fails in any way; none of them is ours
         found = re.search(r"GLOBAL (\S+)", str(err))
         if found is None:
             raise _damaged(path, err) from err
         raise WeightsError(
-            f"{path}: needs code to be run to be read ({found[1]}), which pseudo3d never does. Where you "
-            "trust it, write the tensors alone: torch.save({'state_dict': model.state_dict()}, NEW)."
+            f"{path}: needs code to be run to be read ({found[1]}), which pseudo3d never does. "
+            "Where you trust it, write the tensors alone: "
+            "torch.save({'state_dict': model.state_dict()}, NEW)."
         ) from err
 
 
@@ -84,7 +85,31 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise WeightsError(
-                f"{path}: entry {key!r} is a {type(value).__name__}, no tensor; wanted a state dict, "
-                "alone or under 'state_dict'"
+                f"{path}: entry {key!r} is a {type(value).__name__}, no tensor; wanted a state "
+                "dict, alone or under 'state_dict'"
             )
     return {k.removeprefix("module."): v for k, v in content.items()}
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write through a temporary file beside it: the whole file appears, or the old one stays.
+
+    Raises:
+        WeightsError: the disk refused.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as err:
+        kept = "; the file that was there is unchanged" if path.is_file() else ""
+        raise WeightsError(
+            f"{path} cannot be written ({len(data) / 1e6:.1f} MB): {err.strerror or err}{kept}. "
+            "Free some space or write elsewhere."
+        ) from err
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""What several commands share: output, progress, options, opening a data set."""
+
+import json as jsonlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pseudo3d.data.cache import FrameStore
+    from pseudo3d.data.manifest import Manifest
+
+Progress = Callable[[int, int], None]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; default: all cores.")]
+Cache = Annotated[
+    str,
+    typer.Option(
+        help="Folder for decoded frames, 'auto' (the user's cache folder) or 'none' (decode anew)."
+    ),
+]
+
+
+def say(text: str = "") -> None:
+    """Print a result."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Tell the user something that is no result."""
+    sys.stderr.write(text + "\n")
+
+
+def say_json(value: Any) -> None:
+    """Print a result for machines."""
+    say(jsonlib.dumps(value, indent=2))
+
+
+def use_threads(count: int | None) -> None:
+    """Set torch's threads; waiting threads sleep, so that other work on the cores is not slowed."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    if count is not None:
+        torch.set_num_threads(count)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress]:
+    """A bar with rate and time left on a terminal, a line at each fifth elsewhere."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import (
+        Progress as Bar,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: _line(what, done, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _line(what: str, done: int, total: int) -> None:
+    if done == total or (total >= 20 and done % (total // 5) == 0):
+        note(f"{what}: {done}/{total}")
+
+
+def open_store(manifest: "Manifest", resize: int, gray: bool, cache: str) -> "FrameStore":
+    """Decode the whole list once, if it fits, and say what cannot be read."""
+    from pseudo3d.data.cache import FrameStore, default_folder, fits
+
+    folder = None
+    if cache != "none":
+        folder = default_folder() if cache == "auto" else Path(cache)
+    store = FrameStore(resize=resize, gray=gray, folder=folder)
+    if folder is not None:
+        needed = store.bytes_needed(manifest.items)
+        if not fits(folder, needed):
+            note(
+                f"decoded frames would take {needed / 1e9:.1f} GB, more than half of the free "
+                f"space at {folder}; decoding anew at every use"
+            )
+            store.folder = None
+    if store.folder is not None:
+        with progress_bar(f"decoding ({needed / 1e6:.0f} MB cache)") as progress:
+            store.fill(manifest.items, progress)
+    else:
+        _probe_all(manifest, store)
+    for path, why in store.quarantined.items():
+        note(f"quarantined: {path}: {why}")
+    return store
+
+
+def _probe_all(manifest: "Manifest", store: "FrameStore") -> None:
+    """Without a cache: at least the first frame of every file must come out."""
+    from pseudo3d.data.video import probe
+    from pseudo3d.errors import VideoError
+
+    for item in manifest.items:
+        try:
+            probe(item.path)
+        except (VideoError, FileNotFoundError) as err:
+            store.quarantined[item.path] = str(err)
+
+
+def key_values(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` options; values are JSON where they can be, else text.
+
+    Raises:
+        typer.BadParameter: no `=` in a pair.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE")
+        try:
+            value = jsonlib.loads(text)
+        except jsonlib.JSONDecodeError:
+            value = text
+        found[key.replace("-", "_")] = _tuples(value)
+    return found
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

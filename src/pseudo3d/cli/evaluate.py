@@ -1,0 +1,76 @@
+"""`p3d evaluate`: scores of a network on labelled videos."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pseudo3d.cli.common import (
+    Cache,
+    Json,
+    Threads,
+    note,
+    open_store,
+    progress_bar,
+    say,
+    say_json,
+    use_threads,
+)
+
+
+def evaluate(
+    weights: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    data: Annotated[
+        Path, typer.Argument(help="CSV manifest, or a folder with one folder per class.")
+    ],
+    split: Annotated[str, typer.Option(help="Part of the data: train, val, test or all.")] = "test",
+    group: Annotated[
+        list[str] | None, typer.Option(help="Only these groups, whatever the split; repeatable.")
+    ] = None,
+    views: Annotated[int, typer.Option(min=1, help="Clips per video, averaged.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 16,
+    confusion: Annotated[
+        Path | None, typer.Option(help="Save the confusion matrix as a picture (PNG).")
+    ] = None,
+    cache: Cache = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Score a network: clip and video accuracy, per class, with the protocol beside them."""
+    use_threads(threads)
+    from pseudo3d.data.manifest import read_manifest
+    from pseudo3d.engine.evaluate import Protocol, known
+    from pseudo3d.engine.evaluate import evaluate as run
+    from pseudo3d.weights import load
+
+    net = load(weights)
+    pre, classes = known(net)
+    manifest, part = read_manifest(data, classes), split
+    if group:
+        manifest, part = manifest.hold_out(group)[1], "groups " + ", ".join(group)
+    elif split != "all":
+        manifest = manifest.split(split)
+    store = open_store(manifest, pre.resize, pre.color == "gray", cache)
+    with progress_bar("evaluating") as progress:
+        found = run(net, manifest, store, Protocol(views=views, batch=batch, split=part), progress)
+    if confusion is not None:
+        from pseudo3d.report.plots import confusion_png
+
+        confusion_png(found.confusion().numpy(), classes, confusion, title=found.describe())
+        note(f"confusion matrix: {confusion}")
+    if json:
+        say_json(found.to_dict())
+        return
+    say(f"video_hit@1\t{found.hit(1):.1%}")
+    say(f"video_hit@5\t{found.hit(5):.1%}")
+    say(f"clip_hit@1\t{found.clip_hit1:.1%}")
+    for name, value in found.per_class().items():
+        say(f"  {name}\t{value:.1%}")
+    say(f"protocol\t{found.describe()}")
+    for path, why in found.missing.items():
+        say(f"missing\t{path}\t{why}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Enter the command."""
+    app.command()(evaluate)

@@ -1,0 +1,41 @@
+"""Command line `p3d`. Torch is imported inside commands only: `--help` must answer at once."""
+
+import sys
+
+import typer
+
+from pseudo3d.cli import demo, evaluate, info, predict, train
+from pseudo3d.errors import Pseudo3dError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def about() -> None:
+    """Recognition in video clips and volumes with pseudo-3-D residual networks."""
+
+
+for module in (demo, train, evaluate, predict, info):
+    module.add_to(app)
+
+
+def main() -> None:
+    """Run a command; errors the user can mend are one message, exit code 1 or 2."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        fail("interrupted; what was finished is kept", 130)
+    except (Pseudo3dError, OSError, ImportError, FloatingPointError) as err:
+        fail(str(err), 1)
+    except (ValueError, TypeError) as err:
+        fail(str(err), 2)
+
+
+def fail(message: str, code: int) -> None:
+    """Say what is wrong and leave."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(code)

@@ -1,0 +1,118 @@
+"""`p3d predict`: what happens in new videos."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pseudo3d.cli.common import Json, Threads, note, say, say_json, use_threads
+
+if TYPE_CHECKING:
+    from pseudo3d.engine.predict import Prediction
+
+
+def predict(
+    weights: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    videos: Annotated[list[Path], typer.Argument(help="Video files, or folders of them.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes to list.")] = 5,
+    window: Annotated[float | None, typer.Option(min=0.01, help="Seconds per window.")] = None,
+    hop: Annotated[float | None, typer.Option(min=0.01, help="Seconds between windows.")] = None,
+    views: Annotated[int | None, typer.Option(min=1, help="Clips per window, averaged.")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Save a picture of the labels over time (PNG).")
+    ] = None,
+    annotate: Annotated[
+        Path | None, typer.Option(help="Save the video with its label on every frame (MP4).")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Save one row per window.")] = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Recognize what happens in videos; a file that cannot be read does not stop the others."""
+    use_threads(threads)
+    from pseudo3d.engine.predict import predict as run
+    from pseudo3d.engine.windows import Windows
+    from pseudo3d.errors import VideoError
+    from pseudo3d.weights import load
+
+    files = _files(videos)
+    net = load(weights)
+    plan = Windows(seconds=window, hop=hop, views=views)
+    found: list[Prediction] = []
+    failed: dict[Path, str] = {}
+    for file in files:
+        try:
+            result = run(net, file, windows=plan)
+        except (VideoError, FileNotFoundError) as err:
+            failed[file] = str(err)
+            note(f"error: {err}")
+            continue
+        found.append(result)
+        if result.problem:
+            note(f"warning: {file}: {result.problem}")
+        if not json:
+            names = ", ".join(f"{name} {prob:.1%}" for name, prob in result.top(top))
+            say(f"{file}\t{result.label}\t{names}")
+        _pictures(result, file, _for(timeline, file, files), _for(annotate, file, files))
+    if csv is not None:
+        _save_csv(found, csv)
+    if json:
+        say_json(
+            [result.to_dict(top) for result in found]
+            + [{"source": str(file), "error": why} for file, why in failed.items()]
+        )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _files(videos: list[Path]) -> list[Path]:
+    from pseudo3d.data.video import VIDEO_SUFFIXES
+    from pseudo3d.errors import VideoError
+
+    files: list[Path] = []
+    for path in videos:
+        if path.is_dir():
+            inside = [p for p in sorted(path.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES]
+            if not inside:
+                raise VideoError(
+                    f"{path} is a folder without videos; give files, or another folder"
+                )
+            files += inside
+        else:
+            files.append(path)
+    return files
+
+
+def _for(target: Path | None, file: Path, files: list[Path]) -> Path | None:
+    """With several videos, each gets its own picture: the video's name is put in front."""
+    if target is None or len(files) == 1:
+        return target
+    return target.with_name(f"{file.stem}_{target.name}")
+
+
+def _pictures(
+    result: "Prediction", file: Path, timeline: Path | None, annotate: Path | None
+) -> None:
+    from pseudo3d.report.annotate import annotate as draw
+    from pseudo3d.report.plots import timeline_png
+
+    if timeline is not None:
+        timeline_png(result.times, result.window_probs, result.classes, timeline, title=file.name)
+        note(f"timeline: {timeline}")
+    if annotate is not None:
+        draw(file, result.times, result.window_probs, result.classes, annotate)
+        note(f"annotated video: {annotate}")
+
+
+def _save_csv(found: list["Prediction"], path: Path) -> None:
+    from pseudo3d.report.files import save_bytes
+
+    tables = [result.to_csv() for result in found]
+    rest = [table.partition("\n")[2] for table in tables[1:]]
+    save_bytes(path, "".join([*tables[:1], *rest]).encode())
+    note(f"windows: {path}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Enter the command."""
+    app.command()(predict)

@@ -1,0 +1,158 @@
+"""`p3d train`: labelled videos in, weights out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pseudo3d.cli.common import Cache, Threads, key_values, note, open_store, say, use_threads
+
+if TYPE_CHECKING:
+    from pseudo3d.data.manifest import Manifest
+    from pseudo3d.engine.recipes import Recipe
+    from pseudo3d.engine.train import Parts
+    from pseudo3d.models.network import Network
+
+
+def train(
+    data: Annotated[
+        Path, typer.Argument(help="CSV manifest, or a folder with one folder per class.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run; it must not hold another one.")],
+    model: Annotated[str, typer.Option(help="A name of `p3d models`.")] = "p3d_tiny",
+    recipe: Annotated[str, typer.Option(help="cpu, ucf101, sports1m or kinetics.")] = "cpu",
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames in a clip.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the crop, pixels.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Clips per batch.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    seed: Annotated[int, typer.Option(help="Every random draw follows from it.")] = 0,
+    hold_out: Annotated[
+        list[str] | None, typer.Option(help="Group to leave out as the test part; repeatable.")
+    ] = None,
+    watch: Annotated[
+        list[str] | None,
+        typer.Option(help="Group of the training part to watch as validation; repeatable."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Start from a checkpoint of ours or from a 2-D ResNet's weights."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Recipe field, KEY=VALUE (input.color=gray, ema=0); repeatable."
+        ),
+    ] = None,
+    net: Annotated[
+        list[str] | None,
+        typer.Option("--net", help="Model option, KEY=VALUE (semantics=release); repeatable."),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the interrupted run in --out.")] = False,
+    workers: Annotated[int | None, typer.Option(min=0, help="Loader processes.")] = None,
+    cache: Cache = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train a network on labelled videos.
+
+    The `split` column decides what is trained on (train), watched (val) and left alone (test). A
+    list without splits is cut by group: a fifth becomes the test part, written to
+    OUT/manifest.csv.
+    """
+    use_threads(threads)
+    from pseudo3d.cli.bars import TrainingBar
+    from pseudo3d.data.manifest import read_manifest
+    from pseudo3d.engine.recipes import recipe as recipe_by_name
+    from pseudo3d.engine.train import Job
+    from pseudo3d.engine.train import train as run
+
+    plain = {"epochs": epochs, "batch": batch, "lr": lr, "precision": precision}
+    changes = {key: value for key, value in plain.items() if value is not None}
+    how = _recipe(recipe_by_name(recipe), {**changes, **key_values(set_ or [])}, frames, size)
+    job = Job(recipe=how, out=out, seed=seed, workers=workers, resume=resume)
+    parts = divide(read_manifest(data), hold_out or [], watch or [], seed)
+    gray = how.input.get("color") == "gray"
+    everything = [p.items for p in (parts.train, parts.val) if p is not None]
+    listed = type(parts.train)(tuple(i for items in everything for i in items), parts.train.classes)
+    store = open_store(listed, how.input["resize"], gray, cache)
+    network = _network(model, key_values(net or []), how, len(parts.train.classes), seed)
+    if weights is not None and not resume:
+        note(start_from(network, weights, parts.train.classes))
+    note(f"training {model} on {len(parts.train.items)} videos, {len(parts.train.classes)} classes")
+    path = run(network, parts, store, job, [TrainingBar()])
+    say(str(path))
+
+
+def _recipe(
+    how: "Recipe", changes: dict[str, Any], frames: int | None, size: int | None
+) -> "Recipe":
+    """The recipe with the options of the command line put in."""
+    from dataclasses import replace
+
+    given = dict(how.input)
+    if frames is not None:
+        given["frames"] = frames
+    if size is not None:
+        margin = given["resize"] / min(given["size"])
+        given.update(size=(size, size), resize=round(size * margin))
+    lit = {}
+    for key in list(changes):
+        part, dot, name = key.partition(".")
+        if dot and part == "input":
+            given[name] = changes.pop(key)
+        elif dot and part == "augment":
+            lit[name] = changes.pop(key)
+    return how.but(**changes, input=given, augment=replace(how.augment, **lit))
+
+
+def _network(
+    name: str, options: dict[str, Any], how: "Recipe", classes: int, seed: int
+) -> "Network":
+    import torch
+
+    from pseudo3d.models import create_model
+
+    channels = (1 if how.input.get("color") == "gray" else 3) * (
+        2 if how.input.get("difference") else 1
+    )
+    torch.manual_seed(seed)
+    return create_model(name, **{"num_classes": classes, "in_channels": channels, **options})
+
+
+def divide(manifest: "Manifest", hold_out: list[str], watch: list[str], seed: int) -> "Parts":
+    """Training, watched and held-out part of a manifest; groups are never cut."""
+    from pseudo3d.engine.train import Parts
+
+    held = val = None
+    if hold_out:
+        train_part, held = manifest.hold_out(hold_out)
+    elif "train" in manifest.splits:
+        train_part = manifest.split("train")
+        val = manifest.split("val") if "val" in manifest.splits else None
+        held = manifest.split("test") if "test" in manifest.splits else None
+    else:
+        train_part, held = manifest.split_by_group(0.2, seed)
+        note(
+            f"no splits in the data: {len(held.items)} of {len(manifest.items)} videos held out as "
+            "test part, no group on both sides; see manifest.csv of the run"
+        )
+    if watch:
+        train_part, val = train_part.hold_out(watch)
+    return Parts(train=train_part, val=val, held=held)
+
+
+def start_from(net: "Network", weights: Path, classes: tuple[str, ...]) -> str:
+    """Start from a checkpoint of ours, a published P3D, or a 2-D ResNet; says what was done."""
+    from pseudo3d.recycle.formats import recognize
+    from pseudo3d.recycle.inflate import inflate
+    from pseudo3d.weights import load_backbone, read_state
+
+    if recognize(read_state(weights), weights) == "resnet":
+        return str(inflate(net, weights))
+    return str(load_backbone(net, weights, classes=classes))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Enter the command."""
+    app.command()(train)

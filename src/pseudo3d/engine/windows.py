@@ -1,0 +1,124 @@
+"""Cut a stream of frames into overlapping windows, in memory that does not grow with the video."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pseudo3d.data.cache import Frames
+from pseudo3d.data.dataset import ClipSpec, clip_indices
+from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.transforms import center_crop
+from pseudo3d.errors import Pseudo3dError
+
+
+class Piece(NamedTuple):
+    """The next frames of a video, and what is wrong with its end, in words."""
+
+    frames: Frames
+    problem: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """How a long video is cut.
+
+    Args:
+        seconds: length of a window; None takes the length the network was trained on, and the
+            whole video where it is no longer than its training clips were.
+        hop: seconds from one window to the next; None takes a quarter of a window.
+        views: clips per window whose probabilities are averaged; None takes 5 for a video that is
+            one window and 1 else.
+    """
+
+    seconds: float | None = None
+    hop: float | None = None
+    views: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "hop", "views"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value!r}; wanted a positive number")
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of a video, ready for the network."""
+
+    clips: list[Tensor]  # its views, (C, T, H, W) bytes
+    span: tuple[float, float]
+
+
+class Cutter:
+    """Cuts a stream of frames into windows, keeping only the frames that are still needed."""
+
+    def __init__(
+        self, plan: Windows, trained: tuple[float, float], pre: Preprocessing, fps: float
+    ) -> None:
+        typical, longest = trained
+        self.pre, self.plan = pre, plan
+        self.seconds = plan.seconds or _dense_seconds(pre, fps) or typical
+        self.whole = 0.0  # a video no longer than this is one window
+        if plan.seconds is None and pre.sampling == "uniform":
+            self.whole = 1.25 * longest
+        self.hop = plan.hop or self.seconds / 4
+        self.problem: str | None = None
+
+    def cut(self, pieces: Iterator[Piece]) -> Iterator[Window]:
+        kept: Frames | None = None
+        start, made, frame = 0.0, 0, 0.04
+        for frames, self.problem in pieces:
+            kept = frames if kept is None else _join(kept, frames)
+            if len(kept.times) > 1:
+                frame = float(torch.diff(kept.times).median())
+            if made == 0 and float(kept.times[-1]) < max(self.whole, self.seconds):
+                continue
+            while float(kept.times[-1]) >= start + self.seconds:
+                yield self._window(kept, start, start + self.seconds, self.plan.views or 1)
+                made, start = made + 1, start + self.hop
+            kept = _after(kept, start)
+        if kept is None:
+            raise Pseudo3dError("the video holds no frame")
+        end = float(kept.times[-1]) + frame
+        if made == 0:
+            yield self._window(kept, 0.0, end, self.plan.views or 5)
+        elif end - (start - self.hop + self.seconds) > 0.5 * self.hop:
+            yield self._window(kept, start, end, self.plan.views or 1)
+
+    def _window(self, kept: Frames, start: float, end: float, views: int) -> Window:
+        inside = (kept.times >= start - 1e-6) & (kept.times < end - 1e-6)
+        first, count = int(inside.int().argmax()), max(int(inside.sum()), 1)
+        part = Frames(
+            pixels=kept.pixels[:, first : first + count], times=kept.times[first : first + count]
+        )
+        spec = ClipSpec(preprocessing=self.pre, canvas=self.pre.size, views=views)
+        rng = torch.Generator()
+        clips = [
+            center_crop(part.take(clip_indices(part, spec, view, rng)), self.pre.size)
+            for view in range(views)
+        ]
+        return Window(clips, (start, end))
+
+
+def _dense_seconds(pre: Preprocessing, fps: float) -> float | None:
+    """Length of a dense clip; at an unknown frame rate, at `fps`."""
+    if pre.sampling == "uniform":
+        return None
+    return pre.frames / pre.fps if pre.fps else pre.frames * pre.step / fps
+
+
+def _join(kept: Frames, more: Frames) -> Frames:
+    return Frames(
+        pixels=np.concatenate([kept.pixels, more.pixels], axis=1),
+        times=torch.cat([kept.times, more.times]),
+    )
+
+
+def _after(kept: Frames, start: float) -> Frames:
+    first = int((kept.times < start - 1e-6).sum())
+    first = min(first, len(kept.times) - 1)
+    return replace(kept, pixels=kept.pixels[:, first:], times=kept.times[first:])
