@@ -138,7 +138,7 @@ def test_impossible_values_are_refused_by_name(change, told):
 
 def test_unknown_and_missing_fields_are_named():
     plain = RGB.to_dict()
-    with pytest.raises(Pseudo3dError, match="'meen'. Did you mean mean"):
+    with pytest.raises(Pseudo3dError, match=r"'meen'\. Did you mean mean"):
         Preprocessing.from_dict({**plain, "meen": 1})
     del plain["std"], plain["resize"]
     with pytest.raises(Pseudo3dError, match="lacks resize, std"):

@@ -4,7 +4,9 @@ import csv
 import json
 import shutil
 from dataclasses import asdict, fields
+from fractions import Fraction
 
+import av
 import pytest
 import torch
 
@@ -47,6 +49,31 @@ def test_every_column_of_every_odd_file_is_as_expected(shared_data):
 def test_problems_are_told_in_words(shared_data, name, problem):
     (report,) = survey([shared_data / "videos/odd" / name])
     assert report.problem == problem
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "stamps", "varies"),
+    [
+        ("rounded.mkv", "libx264", 120, range(20), False),  # steps of 8 and 9 ms
+        ("dropped.mkv", "libx264", 120, [0, 1, 2, 4, 5, 6], True),
+        ("dropped.avi", "mjpeg", 25, [0, 1, 2, 4, 5, 6], True),  # one tick is one frame
+        ("steady.avi", "mjpeg", 25, range(6), False),
+    ],
+)
+def test_rounded_time_stamps_are_no_variable_rate(tmp_path, name, codec, rate, stamps, varies):
+    with av.open(str(tmp_path / name), "w") as file:
+        stream = file.add_stream(codec, rate=rate)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for stamp in stamps:
+            frame = av.VideoFrame(32, 32, stream.pix_fmt)
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            frame.pts, frame.time_base = stamp, Fraction(1, rate)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    (report,) = survey([tmp_path / name])
+    assert (report.variable_rate, report.decoded_frames) == (varies, len(stamps))
 
 
 def test_damage_anywhere_ends_in_a_report(tmp_path, shared_data):

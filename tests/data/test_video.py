@@ -42,7 +42,7 @@ def encode(path, codec, stamps, *, container=None, options=None, pixel_format="y
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
         stream.options = options or {}
         stream.codec_context.gop_size = 8
-        if codec == "libx264":
+        if codec == "libx264" and container != "avi":
             stream.codec_context.time_base = Fraction(1, 100)
         for image, stamp in zip(moving(len(stamps)).permute(1, 2, 3, 0), stamps, strict=True):
             frame = av.VideoFrame.from_ndarray(image.contiguous().numpy(), format="rgb24")

@@ -1,7 +1,7 @@
 """Sizes, costs, shapes of the published networks as plain numbers.
 
-Measured on the authors' Caffe network, its PyTorch port and the first author's later code, for one clip of
-3 x 16 x 160 x 160 and 400 classes unless said; multiply-adds of convolutions and classifier.
+Measured on the authors' Caffe network, its PyTorch port and the first author's later code, for one
+clip of 3 x 16 x 160 x 160 and 400 classes unless said; multiply-adds of convolutions and classifier.
 """
 
 import pytest
@@ -107,7 +107,11 @@ def test_where_the_work_of_p3d152_goes():
 
 @pytest.mark.parametrize(
     ("name", "time_weights", "buffers", "time_layers"),
-    [("p3d50", 1_413_120, 57_666, 13), ("p3d101", None, 118_662, 30), ("p3d152", 7_507_968, 172_490, 47)],
+    [
+        ("p3d50", 1_413_120, 57_666, 13),
+        ("p3d101", None, 118_662, 30),
+        ("p3d152", 7_507_968, 172_490, 47),
+    ],
 )
 def test_weights_in_time_and_buffers(name, time_weights, buffers, time_layers):
     net = build(name, semantics="port")

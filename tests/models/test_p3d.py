@@ -1,4 +1,4 @@
-"""P3D networks: letters, any clip, config fields that do something, refusals, gradients in bfloat16."""
+"""P3D networks: letters, any clip, fields that do something, refusals, bfloat16 gradients."""
 
 from copy import deepcopy
 from dataclasses import fields, replace
@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from pseudo3d.errors import Pseudo3dError
-from pseudo3d.models import create_model, list_models
+from pseudo3d.models import create_model
 from pseudo3d.models.p3d import P3D, P3DConfig
 from pseudo3d.models.resnet2d import ResNet2d, ResNet2dConfig
 from pseudo3d.nn.blocks import PseudoPair
@@ -22,7 +21,6 @@ SEMANTICS = ("release", "port", "modern")
 TINY = P3DConfig(
     depths=(1, 1, 1, 1), widths=(4, 4, 8, 8), stem_width=4, in_channels=2, num_classes=3, dropout=0
 )
-SIZES = [(32, 224, 224), (8, 112, 112), (1, 64, 64), (5, 97, 130)]
 SMALL = [(1, 1, 1), (1, 9, 7), (3, 1, 11), (2, 12, 1), (7, 33, 20)]
 
 
@@ -82,18 +80,6 @@ def test_the_letters_are_the_callers_choice():
 
 
 # --- any input
-
-
-@pytest.mark.parametrize("name", list_models())
-def test_a_clip_of_any_size_gives_one_row_per_clip(name):
-    """On shapes alone; the small networks really compute below."""
-    options = [{"semantics": s} for s in SEMANTICS] if name.startswith("p3d") else [{}]
-    for option in options:
-        net = on_meta(name, num_classes=7, **option)
-        for size in SIZES if name.endswith(("101", "152")) else [*SIZES, *SMALL]:
-            features = net.features(torch.empty(2, 3, *size, device="meta"))
-            assert features.shape == (2, net.head.in_features), (option, size)
-            assert net.head(features).shape == (2, 7)
 
 
 @pytest.mark.parametrize("name", ["p3d_nano", "p3d_tiny"])
@@ -238,7 +224,7 @@ def test_every_config_field_changes_the_module_or_the_output(field):
         ({"stem_kernel": (2, 7, 7)}, "even in time"),
         ({"stem_kernel": (3, 6, 7)}, "even side in space"),
         ({"stem_pool": "max"}, "stem pool is 'max'"),
-        ({"time_pools": (0, 1, 1, 1)}, "temporal pooling factor is 0"),
+        ({"time_pools": (0, 1, 1, 1)}, "temporal pooling factor is 0|time_pools"),
         ({"time_pools": (1, 0, 1, 1)}, "temporal pooling factor is 0|time_pools"),
     ],
 )
@@ -253,27 +239,6 @@ def test_a_net_of_three_stages_is_possible_when_time_is_spelled_out():
     net = tiny(depths=(1, 1, 1), widths=(4, 4, 4), strides=(1, 2, 2), **three)
     assert letters(net) == list("A-B")
     assert net(torch.randn(2, 2, 4, 32, 32)).shape == (2, 3)
-
-
-# --- what is no clip
-
-
-@pytest.mark.parametrize(
-    ("shape", "words"),
-    [
-        ((1, 16, 2, 32, 32), r"16 channels where .* 2\..* looks like \(N, T, C, H, W\).*transpose"),
-        ((1, 16, 32, 32, 2), r"looks like \(N, T, H, W, C\): use clip.permute"),
-        ((2, 16, 32, 32), r"4 axes where a network takes 5.*clip\[None\]"),
-        ((32, 32), r"2 axes where a network takes 5, \(N, C, T, H, W\)\.$"),
-        ((1, 4, 16, 32, 32), r"4 channels where the network takes 2\. Axes are \(N, C, T, H, W\)\.$"),
-        ((1, 2, 0, 32, 32), "at least 1"),
-        ((1, 2, 4, 0, 32), "at least 1"),
-    ],
-)
-def test_what_is_no_clip_is_refused_with_the_likely_slip(shape, words):
-    with pytest.raises(Pseudo3dError, match=words) as caught:
-        tiny()(torch.zeros(shape))
-    assert str(shape) in str(caught.value)
 
 
 # --- training in bfloat16 with two frames at a stage
@@ -309,7 +274,7 @@ def step_gradients(net, clip, label):
     ("semantics", "block"), list(product(("release", "modern"), ("basic", "bottleneck")))
 )
 def test_a_bfloat16_step_with_two_frames_at_a_stage_is_that_of_the_2d_form(semantics, block):
-    """16 frames leave 2 at the third stage of the release; 8 leave 2 everywhere in the modern net."""
+    """16 frames leave 2 at stage 3 of the release; 8 leave 2 everywhere in the modern net."""
     cfg = replace(TINY, semantics=semantics, block=block, widths=(32,) * 4, stem_width=32)
     net = shake(P3D(cfg))  # batch norm frozen, as the paper trains
     plain = deepcopy(net)

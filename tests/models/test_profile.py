@@ -10,6 +10,7 @@ from pseudo3d.models import create_model
 from pseudo3d.models.p3d import P3D, P3DConfig
 from pseudo3d.models.profile import profile
 from pseudo3d.models.resnet2d import ResNet2d, ResNet2dConfig
+from pseudo3d.nn.stem import MaxPool
 
 TINY = P3DConfig(
     depths=(1, 1, 1, 1), widths=(2, 2, 2, 2), stem_width=2, in_channels=1, num_classes=3
@@ -26,17 +27,16 @@ def spans(mask):
 
 def seen_by_gradient(net, clip):
     """What the middle voxel of the last stage sees when nothing cancels and no unit is dead."""
-    net.double().eval()  # float32 rounds the rim of the field to nothing
+    net.double().eval()
     for name, value in [*net.named_parameters(), *net.named_buffers()]:
         with torch.no_grad():
             if name.endswith("running_mean"):
                 value.zero_()
             elif value.is_floating_point():
                 nn.init.uniform_(value, 0.1, 0.2) if "norm" not in name else value.abs_()
-    pools = [m for m in net.modules() if hasattr(m, "kernel") and not list(m.children())]
-    for pool in pools:  # the maximum sees one voxel, the mean all that compete for it
-        kernel, stride, padding = pool.kernel, pool.stride, pool.padding
-        pool.forward = nn.AvgPool3d(kernel, stride, padding)
+    for pool in [m for m in net.modules() if isinstance(m, MaxPool)]:
+        # The maximum sees one voxel, the mean all that compete for it.
+        pool.forward = nn.AvgPool3d(pool.kernel, pool.stride, pool.padding).forward
     clip = clip.double().requires_grad_()
     y = net.feature_map(clip)
     y[(0, slice(None), *(s // 2 for s in y.shape[2:]))].sum().backward()

@@ -1,4 +1,4 @@
-"""The one table of names: what it lists, builds and refuses."""
+"""The one table of names: what it lists, builds and refuses, and what its networks take."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,10 @@ from torch import nn
 
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models import create_model, default_config, list_models, registry
+
+
+SIZES = [(32, 224, 224), (8, 112, 112), (1, 64, 64), (5, 97, 130)]
+SMALL = [(1, 1, 1), (1, 9, 7), (3, 1, 11), (2, 12, 1), (7, 33, 20)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,3 +90,38 @@ def test_a_built_network_knows_its_name_and_gives_a_row_per_clip():
     assert net.name == "p3d_nano"
     assert net.card is None
     assert net(torch.zeros(2, 3, 8, 64, 64)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_a_clip_of_any_size_gives_one_row_per_clip(name):
+    """On shapes alone; the small networks really compute in test_p3d."""
+    semantics = [{"semantics": s} for s in ("release", "port", "modern")]
+    options = semantics if name.startswith("p3d") else [{}]
+    for option in options:
+        with torch.device("meta"):
+            net = create_model(name, num_classes=7, **option).eval()
+        for size in SIZES if name.endswith(("34", "50", "101", "152")) else [*SIZES, *SMALL]:
+            features = net.features(torch.empty(2, 3, *size, device="meta"))
+            assert features.shape == (2, net.head.in_features), (option, size)
+            assert net.head(features).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((1, 16, 2, 32, 32), r"16 channels where .* 2\..* looks like \(N, T, C, H, W\).*transpose"),
+        ((1, 16, 32, 32, 2), r"looks like \(N, T, H, W, C\): use clip.permute"),
+        ((2, 16, 32, 32), r"4 axes where a network takes 5.*clip\[None\]"),
+        ((32, 32), r"2 axes where a network takes 5, \(N, C, T, H, W\)\.$"),
+        (
+            (1, 4, 16, 32, 32),
+            r"4 channels where the network takes 2\. Axes are \(N, C, T, H, W\)\.$",
+        ),
+        ((1, 2, 0, 32, 32), "at least 1"),
+        ((1, 2, 4, 0, 32), "at least 1"),
+    ],
+)
+def test_what_is_no_clip_is_refused_with_the_likely_slip(shape, words):
+    with pytest.raises(Pseudo3dError, match=words) as caught:
+        create_model("p3d_nano", in_channels=2)(torch.zeros(shape))
+    assert str(shape) in str(caught.value)

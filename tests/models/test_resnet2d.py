@@ -1,4 +1,4 @@
-"""The per-frame 2-D network: blind to the order of frames, and torch's plain ResNet on each of them."""
+"""The per-frame 2-D network: blind to the order of frames, a plain ResNet on each of them."""
 
 from dataclasses import fields, replace
 from zlib import crc32
@@ -71,7 +71,9 @@ def test_a_frame_passes_through_he_and_others_resnet():
             y = torch.relu(bn(conv(x, block.reduce), block.reduce_norm))
             y = torch.relu(bn(conv(y, block.pair.space, stride), block.pair.space_norm))
             y = bn(conv(y, block.expand), block.expand_norm)
-            x = torch.relu(y + (x if j else bn(conv(x, block.shortcut[0], stride), block.shortcut[1])))
+            x = torch.relu(
+                y + (x if j else bn(conv(x, block.shortcut[0], stride), block.shortcut[1]))
+            )
     assert_close(net(image[:, :, None]), net.head(x.mean((2, 3))))
 
 

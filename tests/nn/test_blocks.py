@@ -1,4 +1,4 @@
-"""What must hold for every pseudo-3-D block, whatever its mix, its semantics and the clip's size."""
+"""What must hold for every pseudo-3-D block, whatever mix, semantics and clip size."""
 
 from itertools import product
 
@@ -92,7 +92,7 @@ def box(t, h, w):
 @every_table_entry
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (5, 3, 5)])
 def test_one_output_voxel_sees_what_the_paper_draws(kind, mix, semantics, kernel):
-    """A and C see a full box, B a cross of space and time; the basic block's second layer adds 1 x k x k."""
+    """A and C see a box, B a cross of space and time; a basic block's second layer adds space."""
     block = make(kind, mix, semantics, kernel=kernel)
     for name, value in [*block.named_parameters(), *block.named_buffers()]:
         with torch.no_grad():  # no canceling, no dead ReLU

@@ -37,9 +37,9 @@ class ConvolutionRanks(TorchDispatchMode):
 
 def compare(conv, clip):
     """Same output and gradients as torch's own layer with the same weights."""
-    k = dict(bias=conv.bias is not None, padding_mode=conv.padding_mode, dtype=torch.float64)
+    k = {"bias": conv.bias is not None, "padding_mode": conv.padding_mode}
     rest = (conv.stride, conv.padding, conv.dilation, conv.groups)
-    plain = nn.Conv3d(conv.in_channels, conv.out_channels, conv.kernel_size, *rest, **k)
+    plain = nn.Conv3d(conv.in_channels, conv.out_channels, conv.kernel_size, *rest, **k).double()
     plain.load_state_dict(conv.state_dict())
     results = []
     for layer in (conv, plain):
@@ -106,7 +106,12 @@ def test_pieces_of_time_equal_the_layer_of_torch(k, spatial):
 
 @pytest.mark.parametrize(
     ("kernel", "stride"),
-    [((1, 3, 3), (1, 2, 2)), ((3, 1, 1), (1, 1, 1)), ((1, 1, 1), (2, 1, 1)), ((4, 3, 3), (4, 2, 2))],
+    [
+        ((1, 3, 3), (1, 2, 2)),
+        ((3, 1, 1), (1, 1, 1)),
+        ((1, 1, 1), (2, 1, 1)),
+        ((4, 3, 3), (4, 2, 2)),
+    ],
 )
 def test_a_flat_kernel_runs_in_two_dimensions_forward_and_backward(kernel, stride):
     conv = Conv3d(2, 3, kernel, stride=stride)

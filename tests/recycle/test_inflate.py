@@ -52,7 +52,9 @@ class Reference(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, 8, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(8)
-        self.maxpool = nn.MaxPool2d(3, 2, 1) if pool == "pad" else nn.MaxPool2d(3, 2, 0, 1, False, True)
+        self.maxpool = (
+            nn.MaxPool2d(3, 2, 1) if pool == "pad" else nn.MaxPool2d(3, 2, 0, 1, False, True)
+        )
         cin = 8
         for stage, (depth, width) in enumerate(zip(DEPTHS, WIDTHS, strict=True), 1):
             blocks = []

@@ -49,7 +49,6 @@ def train(
         list[str] | None,
         typer.Option("--net", help="Model option, KEY=VALUE (semantics=release); repeatable."),
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the interrupted run in --out.")] = False,
     workers: Annotated[int | None, typer.Option(min=0, help="Loader processes.")] = None,
     cache: Cache = "auto",
     threads: Threads = None,
@@ -57,8 +56,8 @@ def train(
     """Train a network on labelled videos.
 
     The `split` column decides what is trained on (train), watched (val) and left alone (test). A
-    list without splits is cut by group: a fifth becomes the test part, written to
-    OUT/manifest.csv.
+    list without splits is cut by group: a fifth becomes the test part, written to OUT/manifest.csv.
+    The same command again goes on with a run that was interrupted.
     """
     use_threads(threads)
     from pseudo3d.cli.bars import TrainingBar
@@ -66,10 +65,12 @@ def train(
     from pseudo3d.engine.recipes import recipe as recipe_by_name
     from pseudo3d.engine.train import Job
     from pseudo3d.engine.train import train as run
+    from pseudo3d.engine.trainer import LAST
 
     plain = {"epochs": epochs, "batch": batch, "lr": lr, "precision": precision}
     changes = {key: value for key, value in plain.items() if value is not None}
     how = _recipe(recipe_by_name(recipe), {**changes, **key_values(set_ or [])}, frames, size)
+    resume = (out / LAST).exists()
     job = Job(recipe=how, out=out, seed=seed, workers=workers, resume=resume)
     parts = divide(read_manifest(data), hold_out or [], watch or [], seed)
     gray = how.input.get("color") == "gray"
@@ -79,7 +80,8 @@ def train(
     network = _network(model, key_values(net or []), how, len(parts.train.classes), seed)
     if weights is not None and not resume:
         note(start_from(network, weights, parts.train.classes))
-    note(f"training {model} on {len(parts.train.items)} videos, {len(parts.train.classes)} classes")
+    what = f"{len(parts.train.items)} videos, {len(parts.train.classes)} classes"
+    note(f"{'resuming' if resume else 'training'} {model} on {what}")
     path = run(network, parts, store, job, [TrainingBar()])
     say(str(path))
 

@@ -1,6 +1,5 @@
 """Open a video file and decode its frames in time order; what `video` and `survey` share."""
 
-import errno
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,8 +25,6 @@ def open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
         FileNotFoundError: no such file.
         av.FFmpegError: not a file FFmpeg can open.
     """
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, "no such video file", str(path))
     with av.open(str(path), metadata_errors="replace") as container:
         pictures = Disposition.attached_pic  # the cover of an audio file is no video
         streams = [s for s in container.streams.video if not s.disposition & pictures]

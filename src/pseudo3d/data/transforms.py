@@ -62,6 +62,8 @@ class Augment:
 
     rotate: float = 0.0  # degrees, drawn from [-rotate, rotate]
     zoom: tuple[float, float] = (1.0, 1.0)  # factor of size
+    stretch: float = 0.0  # width over height changes by a factor up to 1 + stretch, or its inverse
+    shear: float = 0.0  # columns per row, drawn from [-shear, shear]
     shift: float = 0.0  # fraction of the crop's side
     brightness: float = 0.0  # value times 1 +- brightness
     flip: bool = False
@@ -70,11 +72,11 @@ class Augment:
     def __post_init__(self) -> None:
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise ValueError(f"zoom is {self.zoom}; wanted 0 < low <= high")
-        if not 0 <= self.brightness < 1 or self.rotate < 0 or self.shift < 0:
-            raise ValueError(
-                f"rotate {self.rotate}, shift {self.shift}, brightness {self.brightness}: wanted "
-                "values of 0 or more, brightness below 1"
-            )
+        for name in ("rotate", "stretch", "shear", "shift", "brightness"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; wanted 0 or more")
+        if self.brightness >= 1:
+            raise ValueError(f"brightness is {self.brightness!r}; wanted less than 1")
 
     def swap_labels(self, classes: tuple[str, ...]) -> Tensor:
         """Label of the mirror image for each label, (K,).
@@ -104,20 +106,27 @@ def augment(
         The clips with (height, width) = `size`, and which of them were mirrored, bool (N,).
     """
     n, c, t, h, w = clips.shape
-    uniform = torch.rand(6, n, generator=rng)
-    angle = (2 * uniform[0] - 1) * math.radians(how.rotate)
+    draw = 2 * torch.rand(8, n, generator=rng) - 1
     low, high = (math.log(z) for z in how.zoom)
-    zoom = torch.exp(low + uniform[1] * (high - low))
-    move = (2 * uniform[2:4] - 1) * how.shift * torch.tensor([[size[1]], [size[0]]])
-    mirrored = (uniform[4] < 0.5) if how.flip else torch.zeros(n, dtype=torch.bool)
-    light = 1 + (2 * uniform[5] - 1) * how.brightness
-    # affine_grid maps output to input, both in [-1, 1]
-    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    zoom = torch.exp(low + (draw[1] + 1) / 2 * (high - low))
+    wide = torch.exp(draw[2] * math.log(1 + how.stretch) / 2)
+    mirrored = (draw[3] < 0) if how.flip else torch.zeros(n, dtype=torch.bool)
+    angle, shear = draw[0] * math.radians(how.rotate), draw[4] * how.shear
+    move = draw[5:7] * how.shift
+    light = 1 + draw[7] * how.brightness
+    # from output to input, in pixels: mirror, shear, turn, then scale each axis
     side = torch.where(mirrored, -1.0, 1.0)
-    row_x = torch.stack([side * cos * size[1] / w, -sin * size[0] / w, 2 * move[0] / w], 1)
-    row_y = torch.stack([side * sin * size[1] / h, cos * size[0] / h, 2 * move[1] / h], 1)
-    grid = F.affine_grid(torch.stack([row_x, row_y], 1), [n, 1, *size], align_corners=False)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    x = torch.stack([side * cos, shear * cos - sin], 1) / (zoom * wide)[:, None]
+    y = torch.stack([side * sin, shear * sin + cos], 1) / (zoom / wide)[:, None]
+    # affine_grid wants both ends in [-1, 1]
+    out_size = torch.tensor([size[1], size[0]])
+    row_x = torch.cat([x * out_size / w, 2 * move[:1].T * size[1] / w], 1)
+    row_y = torch.cat([y * out_size / h, 2 * move[1:].T * size[0] / h], 1)
+    theta = torch.stack([row_x, row_y], 1).to(clips.device)
+    grid = F.affine_grid(theta, [n, 1, *size], align_corners=False)
     out = F.grid_sample(
         clips.reshape(n, c * t, h, w), grid, mode="bilinear", align_corners=False
     ).reshape(n, c, t, *size)
-    return out * light.view(n, 1, 1, 1, 1), mirrored
+    light = light.to(clips.device)
+    return out * light.view(n, 1, 1, 1, 1), mirrored.to(clips.device)

@@ -30,8 +30,8 @@ class Recipe:
     label_smoothing: float = 0.1
     dropout: float | None = None  # None: the model's own
     freeze_norm: bool = False  # every batch norm but the first keeps its statistics and scale
-    ema: float = 0.99  # decay of the averaged weights; 0 switches averaging off
-    precision: Literal["fp32", "bf16"] = "bf16"
+    ema: float = 0.05  # weights are averaged over this share of the run; 0 switches it off
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it is fast
     patience: int = 0  # epochs without a better validation score; 0 never stops early
     augment: Augment = field(default_factory=Augment)
     random_crop: bool = False
@@ -47,6 +47,8 @@ class Recipe:
             raise ValueError(f"steps is {self.steps!r}; wanted at least 1")
         if self.schedule == "step" and self.step_every < 1:
             raise ValueError("schedule 'step' needs step_every, the steps between two divisions")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ValueError(f"precision is {self.precision!r}; wanted 'auto', 'fp32' or 'bf16'")
         for name in ("ema", "label_smoothing", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; wanted 0 <= {name} < 1")

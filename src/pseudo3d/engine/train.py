@@ -15,13 +15,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    EMAWeightAveraging,
-    ModelCheckpoint,
-)
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import Callback
 
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.dataset import ClipDataset, ClipSpec, EpochSampler, loader, view_batches
@@ -30,12 +24,13 @@ from pseudo3d.data.measure import measure
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.engine.module import ClipTraining
 from pseudo3d.engine.recipes import Recipe
+from pseudo3d.engine.trainer import LAST, build_trainer
 from pseudo3d.errors import ManifestError, Pseudo3dError
 from pseudo3d.models.network import Network
 from pseudo3d.weights import save
 
 WEIGHTS = "weights.safetensors"
-LAST = "last.ckpt"
+RUN = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +105,8 @@ def train(
     data = ClipDataset(parts.train.items, parts.train.labels, store, spec)
     sampler = EpochSampler(len(data), recipe.batch, job.seed)
     steps = recipe.steps or recipe.epochs * math.ceil(len(sampler) / recipe.accumulate)
+    if recipe.dropout is not None:
+        net.dropout.p = recipe.dropout
     torch.manual_seed(job.seed)
     module = ClipTraining(
         net,
@@ -119,9 +116,9 @@ def train(
         steps=steps,
         swap=recipe.augment.swap_labels(parts.train.classes),
     )
-    if recipe.dropout is not None:
-        net.dropout.p = recipe.dropout
+    run = _describe(net, job, pre)
     if job.resume:
+        _check_same(job, run)
         module.on_load_checkpoint(torch.load(last, weights_only=True, map_location="cpu"))
     workers = _workers(job, store)
     val = None
@@ -130,8 +127,15 @@ def train(
         seen = replace(spec, random=False, random_crop=False)
         views = view_batches(len(watched.items), 1, recipe.batch)
         val = loader(ClipDataset(watched.items, watched.labels, store, seen), views, workers)
-    trainer = _trainer(job, steps, has_val=val is not None, extra=callbacks or [])
-    _write_run(job, parts, pre)
+    trainer = build_trainer(
+        recipe,
+        job.out,
+        steps,
+        checkpoint_every=job.checkpoint_every,
+        has_val=val is not None,
+        callbacks=callbacks or [],
+    )
+    _write_run(job, parts, run)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning.*")
@@ -164,7 +168,7 @@ def _claim(job: Job) -> None:
             what = "a finished run" if done.exists() else "no run that was interrupted"
             raise Pseudo3dError(f"nothing to resume: {job.out} holds {what}")
     elif last.exists() or done.exists():
-        what = "an unfinished run; add --resume to go on with it" if last.exists() else "a run"
+        what = "an interrupted run" if last.exists() else "a finished run"
         raise Pseudo3dError(f"{job.out} already holds {what}; give another --out or remove it")
     job.out.mkdir(parents=True, exist_ok=True)
 
@@ -185,49 +189,37 @@ def _workers(job: Job, store: FrameStore) -> int:
     return 0 if store.folder is not None else (os.cpu_count() or 1)
 
 
-def _trainer(job: Job, steps: int, *, has_val: bool, extra: list[Callback]) -> Trainer:
-    recipe = job.recipe
-    callbacks: list[Callback] = [
-        *extra,
-        ModelCheckpoint(
-            dirpath=job.out,
-            filename=Path(LAST).stem,
-            every_n_train_steps=min(job.checkpoint_every, steps),
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        ),
-    ]
-    if recipe.ema:
-        callbacks.append(
-            EMAWeightAveraging(decay=recipe.ema, update_starting_at_step=max(1, steps // 10))
+def _describe(net: Network, job: Job, pre: Preprocessing) -> dict[str, Any]:
+    """What was asked for, as plain values."""
+    run = {
+        "model": net.name,
+        "config": asdict(net.cfg),
+        "seed": job.seed,
+        "recipe": asdict(job.recipe),
+        "preprocessing": pre.to_dict(),
+    }
+    return json.loads(json.dumps(run))
+
+
+def _check_same(job: Job, run: dict[str, Any]) -> None:
+    """An interrupted run goes on only as it was begun."""
+    before = json.loads((job.out / RUN).read_text())
+    differ = [key for key in run if run[key] != before.get(key)]
+    if differ:
+        raise Pseudo3dError(
+            f"{job.out} holds an interrupted run with another {', '.join(differ)}; repeat the "
+            "command it was begun with, or give another --out"
         )
-    if recipe.patience and has_val:
-        callbacks.append(EarlyStopping("val_clip_hit@1", mode="max", patience=recipe.patience))
-    return Trainer(
-        max_steps=steps,
-        max_epochs=-1,
-        accumulate_grad_batches=recipe.accumulate,
-        gradient_clip_val=recipe.clip_norm or None,
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        logger=CSVLogger(job.out, name=None, version=""),
-        callbacks=callbacks,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        default_root_dir=job.out,
-    )
 
 
-def _write_run(job: Job, parts: Parts, pre: Preprocessing) -> None:
+def _write_run(job: Job, parts: Parts, run: dict[str, Any]) -> None:
     """Say what is being done, and which item is in which part."""
     named = (("train", parts.train), ("val", parts.val), ("test", parts.held))
     items = tuple(
         replace(item, split=name) for name, part in named if part is not None for item in part.items
     )
     write_manifest(replace(parts.train, items=items), job.out / "manifest.csv")
-    run = {"seed": job.seed, "recipe": asdict(job.recipe), "preprocessing": pre.to_dict()}
-    (job.out / "run.json").write_text(json.dumps(run, indent=2))
+    (job.out / RUN).write_text(json.dumps(run, indent=2))
 
 
 def _finish(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def _damaged(path: Path, err: BaseException) -> WeightsError:
 
 def _unpickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters in them ends as an error below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as err:  # a damaged pickle fails in any way; none of them is ours
         found = re.search(r"GLOBAL (\S+)", str(err))
         if found is None:

@@ -1,0 +1,73 @@
+"""Lightning's Trainer, set up as a recipe says."""
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+)
+from lightning.pytorch.loggers import CSVLogger
+
+from pseudo3d.engine.recipes import Recipe
+
+LAST = "last.ckpt"
+
+
+def build_trainer(
+    recipe: Recipe,
+    out: Path,
+    steps: int,
+    *,
+    checkpoint_every: int,
+    has_val: bool,
+    callbacks: list[Callback],
+) -> Trainer:
+    """A Trainer for `steps` optimizer steps; its state is in OUT/last.ckpt."""
+    callbacks = [
+        *callbacks,
+        ModelCheckpoint(
+            dirpath=out,
+            filename=Path(LAST).stem,
+            every_n_train_steps=min(checkpoint_every, steps),
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        ),
+    ]
+    if recipe.ema:
+        callbacks.append(
+            EMAWeightAveraging(
+                decay=max(0.0, 1 - 1 / (recipe.ema * steps)),
+                update_starting_at_step=max(1, steps // 10),
+            )
+        )
+    if recipe.patience and has_val:
+        callbacks.append(EarlyStopping("val_clip_hit@1", mode="max", patience=recipe.patience))
+    return Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip_norm or None,
+        precision="bf16-mixed" if in_bfloat16(recipe) else "32-true",
+        logger=CSVLogger(out, name=None, version=""),
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        default_root_dir=out,
+    )
+
+
+def in_bfloat16(recipe: Recipe) -> bool:
+    """What precision "auto" means here: bfloat16 where the processor computes in it."""
+    if recipe.precision != "auto":
+        return recipe.precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    look = getattr(torch.cpu, "get_capabilities", dict)  # since torch 2.12
+    found: dict[str, object] = look()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
