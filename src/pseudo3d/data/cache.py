@@ -58,6 +58,7 @@ class FrameStore:
     gray: bool = False
     folder: Path | None = None
     quarantined: dict[Path, str] = field(default_factory=dict)  # file -> what is wrong with it
+    _mapped: dict[Item, Frames] = field(default_factory=dict, repr=False)
 
     def read(self, item: Item) -> Frames:
         """The item's frames, from the cache where possible.
@@ -68,7 +69,13 @@ class FrameStore:
         if self.folder is None:
             video = self._decode(item)
             return Frames(pixels=video.frames.numpy(), times=video.times)
-        stem = self.folder / _key(item, self.resize, self.gray)
+        if item not in self._mapped:
+            self._mapped[item] = self._map(item, self.folder)
+        return self._mapped[item]
+
+    def _map(self, item: Item, folder: Path) -> Frames:
+        """The item's file in the cache, written first if it is not there."""
+        stem = folder / _key(item, self.resize, self.gray)
         pixels, times = stem.with_suffix(".npy"), stem.with_suffix(".t.npy")
         if not pixels.exists() or not times.exists():
             video = self._decode(item)

@@ -15,14 +15,16 @@ Indices = Int64[Tensor, " t"]
 def uniform(total: int, frames: int, view: int = 0, views: int = 1) -> Indices:
     """One frame from each of `frames` equal parts; each view looks elsewhere within the parts.
 
-    Symmetric: the views of a reversed video are the reversed views.
+    Symmetric: the views of a reversed video are the reversed views, but for the one frame in the
+    middle where `frames` and `views` are odd and `total` is even.
 
     Args:
         total: frames of the video.
     """
-    at = (torch.arange(frames, dtype=torch.float64) + (view + 0.5) / views) * total / frames
-    lower, upper = at.floor(), total - 1 - (total - at).floor()
-    return torch.where(at < total / 2, lower, upper).long().clamp(0, total - 1)
+    part = 2 * views * frames  # whole numbers of 1 / part of a frame, so that nothing is rounded
+    at = (2 * (torch.arange(frames) * views + view) + 1) * total
+    lower, upper = at // part, total - 1 - (total * part - at) // part
+    return torch.where(2 * at < total * part, lower, upper).clamp(0, total - 1)
 
 
 def uniform_random(total: int, frames: int, least: float, rng: Generator) -> Indices:

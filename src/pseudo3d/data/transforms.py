@@ -91,6 +91,11 @@ class Augment:
                 raise Pseudo3dError(
                     f"flip swaps {a!r} with {b!r}, but the classes are {', '.join(classes)}"
                 )
+            if any(out[i] not in (i, j) for i, j in ((index[a], index[b]), (index[b], index[a]))):
+                raise Pseudo3dError(
+                    f"flip swaps {a!r} with {b!r}, one of which is swapped with another label; "
+                    "wanted each label in one pair"
+                )
             out[index[a]], out[index[b]] = index[b], index[a]
         return torch.tensor(out)
 
@@ -100,7 +105,8 @@ def augment(
 ) -> tuple[Float[Tensor, "n c t h2 w2"], Tensor]:
     """Cut a randomly turned, scaled, shifted and lit window out of each clip.
 
-    The window is centred; one pixel of the clip is one pixel of the output at zoom 1.
+    Without changes it is the center crop: one pixel of the clip is one pixel of the output at
+    zoom 1.
 
     Returns:
         The clips with (height, width) = `size`, and which of them were mirrored, bool (N,).
@@ -121,8 +127,9 @@ def augment(
     y = torch.stack([side * sin, shear * sin + cos], 1) / (zoom / wide)[:, None]
     # affine_grid wants both ends in [-1, 1]
     out_size = torch.tensor([size[1], size[0]])
-    row_x = torch.cat([x * out_size / w, 2 * move[:1].T * size[1] / w], 1)
-    row_y = torch.cat([y * out_size / h, 2 * move[1:].T * size[0] / h], 1)
+    off_x, off_y = (math.fmod(a - b, 2) for a, b in ((size[1], w), (size[0], h)))  # half pixels
+    row_x = torch.cat([x * out_size / w, (2 * move[:1].T * size[1] + off_x) / w], 1)
+    row_y = torch.cat([y * out_size / h, (2 * move[1:].T * size[0] + off_y) / h], 1)
     theta = torch.stack([row_x, row_y], 1).to(clips.device)
     grid = F.affine_grid(theta, [n, 1, *size], align_corners=False)
     out = F.grid_sample(

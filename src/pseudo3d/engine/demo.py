@@ -51,7 +51,7 @@ class Plan:
         return base.but(epochs=self.epochs, lr=4e-3, input={**base.input, **shape})
 
 
-FULL = Plan(clips_per_class=60, epochs=30)
+FULL = Plan(clips_per_class=60, epochs=36)
 QUICK = Plan(clips_per_class=20, epochs=10)
 
 

@@ -189,6 +189,7 @@ register(
             stem_stride=(1, 2, 2),
             stem_pool="none",
             time_pools=(1, 2, 1, 1),
+            dropout=0.2,
         ),
         "p3d_tiny": P3DConfig(
             depths=(1, 2, 2, 1),

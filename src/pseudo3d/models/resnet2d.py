@@ -80,6 +80,7 @@ register(
             stem_width=16,
             stem_kernel=5,
             stem_pool="none",
+            dropout=0.2,
         ),
         "resnet_tiny": ResNet2dConfig(
             depths=(1, 2, 2, 1),
