@@ -110,6 +110,16 @@ def test_loading_leaves_the_callers_random_numbers_alone(saved):
 # What is refused when saving
 
 
+def test_who_reads_the_old_file_goes_on_reading_it(saved):
+    """The new file takes the old one's name; it is not written into it."""
+    net, path = saved
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        save(net, path, classes=("a", "b", "c"))
+        assert reader.read() == before
+    assert load(path).card.classes == ("a", "b", "c")
+
+
 def test_full_disk_keeps_the_old_file(saved, monkeypatch):
     net, path = saved
     before = path.read_bytes()
@@ -146,7 +156,7 @@ def test_a_diverged_network_is_not_written(saved):
     net, path = saved
     before = path.read_bytes()
     torch.nn.init.constant_(net.head.weight, float("nan"))
-    with pytest.raises(WeightsError, match="diverged"):
+    with pytest.raises(WeightsError, match="its training diverged"):
         save(net, path)
     assert path.read_bytes() == before
 

@@ -145,7 +145,7 @@ def test_unknown_and_missing_fields_are_named():
         Preprocessing.from_dict(plain)
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 5, 5), (1, 4, 3, 5, 5)])
+@pytest.mark.parametrize("shape", [(4, 3, 5, 5), (1, 4, 3, 5, 5)])
 def test_what_is_no_clip_is_refused(shape):
     with pytest.raises(Pseudo3dError, match=r"\(N, C, T, H, W\)"):
         RGB.normalize(torch.zeros(shape))

@@ -1,5 +1,7 @@
 """Which frames make a clip: always frames of the video, in order, and fair to both directions."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -179,6 +181,6 @@ def test_windows_cover_the_video_and_end_with_it(duration, window, overlap):
     hop = window * overlap
     starts = window_starts(duration, window, hop)
     assert starts[0] == 0
-    gaps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(starts)]
     assert all(0 < gap <= hop + 1e-9 for gap in gaps)
     assert starts[-1] + window == pytest.approx(max(duration, window), abs=2e-3 * hop)

@@ -1,7 +1,5 @@
 """Size and place of the picture, and that augmentation changes nothing but what it says."""
 
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,9 +11,7 @@ from pseudo3d.engine.recipes import RECIPES, Recipe
 from pseudo3d.errors import Pseudo3dError
 
 CANVAS, SIZE = (49, 61), (40, 48)
-EVERYTHING = Augment(
-    rotate=20, zoom=(0.8, 1.3), stretch=0.2, shear=0.1, shift=0.1, brightness=0.3
-)
+EVERYTHING = Augment(rotate=20, zoom=(0.8, 1.3), stretch=0.2, shear=0.1, shift=0.1, brightness=0.3)
 sides = st.integers(1, 40)
 quick = settings(deadline=None, max_examples=40)
 
@@ -116,8 +112,8 @@ def test_zoom_is_drawn_between_its_ends():
 
 
 def test_shift_is_a_fraction_of_each_side():
-    out, _ = augment(spots(300, 0, 0), (40, 60), Augment(shift=0.2), generator())
-    for moved, most in zip(found(out), (8, 12), strict=True):
+    out, _ = augment(spots(300, 0, 0), (41, 61), Augment(shift=0.2), generator())
+    for moved, most in zip(found(out), (8.2, 12.2), strict=True):
         assert 0.9 * most < moved.max() <= most + 0.05
         assert -most - 0.05 <= moved.min() < -0.9 * most
         assert moved.double().mean().abs() < 0.15 * most
@@ -153,8 +149,6 @@ def test_flip_mirrors_half_of_the_clips_exactly():
     clips = noise(n=64, c=1, t=1)
     out, mirrored = augment(clips, SIZE, Augment(flip=True), generator())
     plain = center_crop(clips, SIZE)
-    if (CANVAS[1] - SIZE[1]) % 2:  # the mirror's axis is the middle of the cut window
-        plain = plain.clone()
     wanted = torch.where(mirrored.view(-1, 1, 1, 1, 1), plain.flip(-1), plain)
     assert_close(out, wanted, rtol=0, atol=5e-3)
     assert 16 <= int(mirrored.sum()) <= 48
@@ -229,7 +223,11 @@ def test_swap_exchanges_labels():
 
 @pytest.mark.parametrize(
     ("swap", "told"),
-    [({"left": "rigth"}, "'rigth'"), ({"up": "left"}, "'up'"), ({"a": "left", "left": "b"}, "left")],
+    [
+        ({"left": "rigth"}, "'rigth'"),
+        ({"up": "left"}, "'up'"),
+        ({"a": "left", "left": "b"}, "left"),
+    ],
 )
 def test_swap_refuses_unknown_labels_and_what_is_no_exchange(swap, told):
     with pytest.raises(Pseudo3dError, match=told):
@@ -242,7 +240,3 @@ def test_nothing_is_mirrored_unless_asked_for():
     assert not RECIPES["cpu"].augment.flip
     _, mirrored = augment(noise(n=200, c=1, t=1), SIZE, RECIPES["cpu"].augment, generator())
     assert not mirrored.any()
-
-
-def test_zoom_draws_are_even_in_the_logarithm():
-    assert math.isclose(Augment(zoom=(0.5, 2.0)).zoom[0] * 2, 1.0)

@@ -1,7 +1,7 @@
 """Sizes, costs, shapes of the published networks as plain numbers.
 
 Measured on the authors' Caffe network, its PyTorch port and the first author's later code, for one
-clip of 3 x 16 x 160 x 160 and 400 classes unless said; multiply-adds of convolutions and classifier.
+clip of 3 x 16 x 160 x 160 and 400 classes unless said; multiply-adds of convolutions and head.
 """
 
 import pytest

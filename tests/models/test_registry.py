@@ -9,7 +9,6 @@ from torch import nn
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models import create_model, default_config, list_models, registry
 
-
 SIZES = [(32, 224, 224), (8, 112, 112), (1, 64, 64), (5, 97, 130)]
 SMALL = [(1, 1, 1), (1, 9, 7), (3, 1, 11), (2, 12, 1), (7, 33, 20)]
 

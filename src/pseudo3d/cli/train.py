@@ -63,7 +63,7 @@ def train(
     from pseudo3d.cli.bars import TrainingBar
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.engine.recipes import recipe as recipe_by_name
-    from pseudo3d.engine.train import Job
+    from pseudo3d.engine.train import Job, claim
     from pseudo3d.engine.train import train as run
     from pseudo3d.engine.trainer import LAST
 
@@ -72,14 +72,15 @@ def train(
     how = _recipe(recipe_by_name(recipe), {**changes, **key_values(set_ or [])}, frames, size)
     resume = (out / LAST).exists()
     job = Job(recipe=how, out=out, seed=seed, workers=workers, resume=resume)
+    claim(job)
     parts = divide(read_manifest(data), hold_out or [], watch or [], seed)
     gray = how.input.get("color") == "gray"
     everything = [p.items for p in (parts.train, parts.val) if p is not None]
     listed = type(parts.train)(tuple(i for items in everything for i in items), parts.train.classes)
-    store = open_store(listed, how.input["resize"], gray, cache)
     network = _network(model, key_values(net or []), how, len(parts.train.classes), seed)
     if weights is not None and not resume:
         note(start_from(network, weights, parts.train.classes))
+    store = open_store(listed, how.input["resize"], gray, cache)
     what = f"{len(parts.train.items)} videos, {len(parts.train.classes)} classes"
     note(f"{'resuming' if resume else 'training'} {model} on {what}")
     path = run(network, parts, store, job, [TrainingBar()])

@@ -20,10 +20,11 @@ from torch import Tensor
 from pseudo3d.data.manifest import Item
 from pseudo3d.data.transforms import short_side
 from pseudo3d.data.video import Video, probe, read_video
-from pseudo3d.errors import VideoError
+from pseudo3d.errors import Pseudo3dError, VideoError
 
 Progress = Callable[[int, int], None]
 SHARE_OF_DISK = 0.5  # of the free space, at most
+MOST_MAPPED = 10_000  # files mapped at once; Linux allows a process some 65,000
 
 
 def default_folder() -> Path:
@@ -65,13 +66,17 @@ class FrameStore:
 
         Raises:
             VideoError: the file cannot be read.
+            Pseudo3dError: the folder cannot hold the frames.
         """
         if self.folder is None:
             video = self._decode(item)
             return Frames(pixels=video.frames.numpy(), times=video.times)
-        if item not in self._mapped:
-            self._mapped[item] = self._map(item, self.folder)
-        return self._mapped[item]
+        frames = self._mapped.get(item)
+        if frames is None:
+            if len(self._mapped) >= MOST_MAPPED:
+                self._mapped.clear()
+            frames = self._mapped[item] = self._map(item, self.folder)
+        return frames
 
     def _map(self, item: Item, folder: Path) -> Frames:
         """The item's file in the cache, written first if it is not there."""
@@ -148,5 +153,10 @@ def _write(path: Path, array: np.ndarray) -> None:
         with draft.open("wb") as file:
             np.save(file, array)
         draft.replace(path)
+    except OSError as err:
+        raise Pseudo3dError(
+            f"{path.parent} cannot keep decoded frames: {err.strerror or err}; free some space, "
+            "name another folder (--cache FOLDER), or decode at every use (--cache none)"
+        ) from err
     finally:
         draft.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.dataset import Batch, ClipDataset, ClipSpec, loader, view_batches
@@ -47,6 +46,8 @@ class Evaluation:
 
     def hit(self, top: int = 1) -> float:
         """Share of the videos whose label is among the `top` most probable classes."""
+        from torchmetrics.functional.classification import multiclass_accuracy  # 1 s to import
+
         k = len(self.classes)
         return float(
             multiclass_accuracy(
@@ -56,6 +57,8 @@ class Evaluation:
 
     def confusion(self) -> Tensor:
         """Videos of class i (rows) taken for class j (columns), (K, K)."""
+        from torchmetrics.functional.classification import multiclass_confusion_matrix
+
         found = self.probs.argmax(1)
         return multiclass_confusion_matrix(found, self.labels, num_classes=len(self.classes))
 
@@ -133,7 +136,7 @@ def evaluate(
         labels=truth,
         paths=tuple(item.path for item in items),
         clip_hit1=float((per_view.argmax(2) == truth[:, None]).float().mean()),
-        missing=dict(store.quarantined),
+        missing={i.path: store.quarantined[i.path] for i in manifest.items if i not in items},
     )
 
 

@@ -50,6 +50,9 @@ class ClipTraining(LightningModule):
                 module.eval().requires_grad_(False)
         return self
 
+    def on_fit_start(self) -> None:
+        self.train()  # Lightning keeps the modes it finds
+
     def training_step(self, batch: Batch, _: int) -> Tensor:
         rng = generator(self.sampler.seed, self.batches, -2)
         torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))  # dropout
@@ -108,8 +111,9 @@ class ClipTraining(LightningModule):
 
     def _rate(self, step: int) -> float:
         """Factor of the learning rate at an optimizer step."""
-        r, warm = self.recipe, max(1, round(self.recipe.warmup * self.steps))
-        if r.warmup and step < warm:
+        r = self.recipe
+        warm = max(1, round(r.warmup * self.steps)) if r.warmup else 0
+        if step < warm:
             return (step + 1) / warm
         if r.schedule == "step":
             return 0.1 ** (step // r.step_every)

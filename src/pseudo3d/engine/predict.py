@@ -158,7 +158,8 @@ def _pieces(source: str | Path, pre: Preprocessing) -> Iterator[Piece]:
 
 
 def _as_piece(frames: Tensor, pre: Preprocessing, fps: float) -> Piece:
-    if frames.ndim != 4 or frames.shape[0] != 3 or frames.dtype != torch.uint8:
+    fits = frames.ndim == 4 and frames.shape[0] == 3 and 0 not in frames.shape
+    if not fits or frames.dtype != torch.uint8:
         raise Pseudo3dError(
             f"frames have shape {tuple(frames.shape)} and type {frames.dtype}; wanted RGB bytes "
             "(3, T, H, W), torch.uint8"

@@ -91,7 +91,7 @@ def train(
         Pseudo3dError: the folder holds another run, or there is nothing to resume.
     """
     recipe, last = job.recipe, job.out / LAST
-    _claim(job)
+    claim(job)
     parts = replace(parts, train=_readable(parts.train, store))
     pre = plan_input(recipe, parts, store)
     spec = ClipSpec(
@@ -139,6 +139,7 @@ def train(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning 2.6's own
         trainer.fit(
             module.to(memory_format=torch.channels_last_3d),
             loader(data, sampler, workers),
@@ -160,8 +161,12 @@ def canvas(recipe: Recipe, pre: Preprocessing) -> tuple[int, int]:
     return h, w
 
 
-def _claim(job: Job) -> None:
-    """Refuse to mix two runs in one folder."""
+def claim(job: Job) -> None:
+    """Take the run's folder; refuse to mix two runs in one.
+
+    Raises:
+        Pseudo3dError: the folder holds another run, or there is nothing to resume.
+    """
     last, done = job.out / LAST, job.out / WEIGHTS
     if job.resume:
         if not last.exists():

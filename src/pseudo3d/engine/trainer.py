@@ -1,6 +1,9 @@
 """Lightning's Trainer, set up as a recipe says."""
 
+import csv
+import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -17,6 +20,14 @@ from pseudo3d.engine.recipes import Recipe
 LAST = "last.ckpt"
 
 
+class _State(ModelCheckpoint):
+    """Never saves after the last step: Lightning would resume to do nothing, not even average."""
+
+    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
+        if trainer.global_step < trainer.max_steps:
+            super().on_train_batch_end(trainer, *rest)
+
+
 def build_trainer(
     recipe: Recipe,
     out: Path,
@@ -29,10 +40,10 @@ def build_trainer(
     """A Trainer for `steps` optimizer steps; its state is in OUT/last.ckpt."""
     callbacks = [
         *callbacks,
-        ModelCheckpoint(
+        _State(
             dirpath=out,
             filename=Path(LAST).stem,
-            every_n_train_steps=min(checkpoint_every, steps),
+            every_n_train_steps=checkpoint_every,
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         ),
@@ -52,7 +63,7 @@ def build_trainer(
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=recipe.clip_norm or None,
         precision="bf16-mixed" if in_bfloat16(recipe) else "32-true",
-        logger=CSVLogger(out, name=None, version=""),
+        logger=_figures(out),
         callbacks=callbacks,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -60,6 +71,26 @@ def build_trainer(
         log_every_n_steps=1,
         default_root_dir=out,
     )
+
+
+def _figures(out: Path) -> CSVLogger:
+    """Figures go to OUT/metrics.csv; where a run goes on, those from before its state stay."""
+    logger = CSVLogger(out, name=None, version="")
+    file, last = out / "metrics.csv", out / LAST
+    if not (file.exists() and last.exists()):
+        return logger
+    with file.open(newline="") as old:
+        rows = csv.DictReader(old)
+        kept, names = list(rows), list(rows.fieldnames or ())
+    step = torch.load(last, weights_only=True, map_location="cpu")["global_step"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is not empty.*", UserWarning)
+        logger.experiment.metrics_keys = names  # the logger deletes the file here
+    with file.open("w", newline="") as new:
+        writer = csv.DictWriter(new, names)
+        writer.writeheader()
+        writer.writerows(row for row in kept if int(row["step"]) < step)
+    return logger
 
 
 def in_bfloat16(recipe: Recipe) -> bool:

@@ -14,6 +14,8 @@ from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.transforms import center_crop
 from pseudo3d.errors import Pseudo3dError
 
+_LEAST = 0.2  # s; of windows of a network trained on single frames
+
 
 class Piece(NamedTuple):
     """The next frames of a video, and what is wrong with its end, in words."""
@@ -61,7 +63,7 @@ class Cutter:
     ) -> None:
         typical, longest = trained
         self.pre, self.plan = pre, plan
-        self.seconds = plan.seconds or _dense_seconds(pre, fps) or typical
+        self.seconds = plan.seconds or _dense_seconds(pre, fps) or max(typical, _LEAST)
         self.whole = 0.0  # a video no longer than this is one window
         if plan.seconds is None and pre.sampling == "uniform":
             self.whole = 1.25 * longest
@@ -86,7 +88,7 @@ class Cutter:
         end = float(kept.times[-1]) + frame
         if made == 0:
             yield self._window(kept, 0.0, end, self.plan.views or 5)
-        elif end - (start - self.hop + self.seconds) > 0.5 * self.hop:
+        elif end - max(start, start - self.hop + self.seconds) > 0.5 * self.hop:
             yield self._window(kept, start, end, self.plan.views or 1)
 
     def _window(self, kept: Frames, start: float, end: float, views: int) -> Window:

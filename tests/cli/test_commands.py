@@ -1,0 +1,172 @@
+"""Every command through its real entry point: results on stdout, the rest on stderr."""
+
+import csv
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from pseudo3d.cli.main import main
+
+
+def test_help_lists_the_commands_without_torch(p3d):
+    done = p3d("--help")
+    assert done.returncode == 0
+    for name in ("demo", "doctor", "models", "scan", "train", "evaluate", "predict"):
+        assert name in done.stdout
+
+
+def test_models_gives_parameters_macs_and_field_of_view(p3d):
+    done = p3d("models", "p3d*", "--json")
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert rows["p3d50"]["parameters"] == 28_128_272
+    assert rows["p3d50"]["clip"] == [16, 160, 160]
+    assert rows["p3d50"]["macs"] == pytest.approx(10.323e9, rel=1e-4)
+    assert len(rows["p3d_tiny"]["field_of_view"]) == 3
+    text = p3d("models", "resnet18").stdout.splitlines()
+    assert text[1].split("\t")[0] == "resnet18"
+
+
+def test_an_unknown_model_is_one_message_with_the_nearest_name(p3d):
+    done = p3d("models", "p3d500")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: unknown model: 'p3d500'. Did you mean p3d50")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_option_is_misuse(p3d):
+    assert p3d("models", "--nonsense").returncode == 2
+
+
+def test_scan_counts_classes_and_names_bad_files(p3d, films, tmp_path):
+    found = json.loads(p3d("scan", films, "--json").stdout)
+    assert found["files"] == 36
+    assert set(found["classes"].values()) == {3}
+    (tmp_path / "broken.mp4").write_bytes(b"not a video")
+    found = json.loads(p3d("scan", tmp_path, "--json").stdout)
+    assert list(found["problems"]) == ["broken.mp4"] or "broken.mp4" in str(found["problems"])
+
+
+def test_evaluate_prints_scores_with_their_protocol(p3d, films, trained, tmp_path):
+    picture = tmp_path / "confusion.png"
+    done = p3d("evaluate", trained, films, "--split", "test", "--json", "--confusion", picture)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["videos"] == 12
+    assert found["views"] == 5
+    assert "split test, 12 videos, 5 views" in found["protocol"]
+    assert 0 <= found["video_hit@1"] <= found["video_hit@5"] <= 1
+    assert sum(map(sum, found["confusion"])) == 12
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_names_the_splits_there_are(p3d, films, trained):
+    done = p3d("evaluate", trained, films, "--split", "tset")
+    assert done.returncode == 1
+    assert "'tset'" in done.stderr
+    assert "test" in done.stderr
+
+
+def test_predict_answers_with_classes_timeline_and_pictures(p3d, films, trained, tmp_path):
+    video = sorted(films.parent.glob("waving/*.mp4"))[0]
+    timeline, film, table = tmp_path / "t.png", tmp_path / "a.mp4", tmp_path / "w.csv"
+    done = p3d(
+        "predict", trained, video, "--json", "--window", 0.5, "--hop", 0.25,
+        "--timeline", timeline, "--annotate", film, "--csv", table,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)
+    assert found["source"] == str(video)
+    assert found["label"] == found["top"][0]["label"]
+    assert len(found["timeline"]) > 1
+    assert timeline.read_bytes().startswith(b"\x89PNG")
+    assert b"ftyp" in film.read_bytes()[:16]
+    rows = list(csv.DictReader(StringIO(table.read_text())))
+    assert len(rows) == len(found["timeline"])
+    assert sum(float(rows[0][name]) for name in list(rows[0])[4:]) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_bad_file_does_not_stop_the_others(p3d, films, trained, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"")
+    good = sorted(films.parent.glob("waving/*.mp4"))[0]
+    done = p3d("predict", trained, bad, good)
+    assert done.returncode == 1
+    assert str(bad) in done.stderr
+    assert done.stdout.startswith(str(good))
+
+
+def test_training_refuses_a_folder_that_holds_a_run(p3d, films, trained):
+    done = p3d("train", films, "--out", trained.parent)
+    assert done.returncode == 1
+    assert "already holds a finished run" in done.stderr
+    assert trained.exists()
+
+
+def test_training_without_splits_holds_out_groups_and_writes_them_down(p3d, films, tmp_path):
+    rows = list(csv.DictReader(films.read_text().splitlines()))
+    bare = films.parent / "bare.csv"
+    with bare.open("w", newline="") as file:
+        table = csv.DictWriter(file, ["path", "label", "group"], extrasaction="ignore")
+        table.writeheader()
+        table.writerows(rows)
+    done = p3d(
+        "train", bare, "--model", "p3d_nano", "--frames", 2, "--size", 16, "--epochs", 1,
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    kept = list(csv.DictReader((tmp_path / "run" / "manifest.csv").read_text().splitlines()))
+    parts = {name: {r["group"] for r in kept if r["split"] == name} for name in ("train", "test")}
+    assert parts["test"]
+    assert not parts["train"] & parts["test"]
+
+
+def test_training_can_start_from_an_earlier_run(p3d, films, trained, tmp_path):
+    done = p3d(
+        "train", films, "--model", "p3d_nano", "--frames", 4, "--size", 16, "--epochs", 1,
+        "--weights", trained, "--out", tmp_path / "run", "--set", "ema=0", "--lr", 0.0001,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "p3d_nano" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--set", "epcohs=3"], "Did you mean epochs"),
+        (["--set", "nonsense"], "KEY=VALUE"),
+        (["--net", "semantics=caffe"], "'caffe'"),
+        (["--recipe", "cpuu"], "Did you mean cpu"),
+        (["--model", "p3d_tinny"], "Did you mean p3d_tiny"),
+        (["--hold-out", "nobody"], "nobody"),
+        (["--frames", "0"], "--frames"),
+    ],
+)
+def test_wrong_options_are_named_with_the_way_out(
+    films, tmp_path, monkeypatch, capsys, words, told
+):
+    line = ["p3d", "train", str(films), "--out", str(tmp_path / "run"), "--cache", "none", *words]
+    monkeypatch.setattr("sys.argv", line)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code in (1, 2)
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_demo_leaves_a_page_that_opens_offline(tmp_path):
+    from pseudo3d.cli.bars import TrainingBar
+    from pseudo3d.cli.common import progress_bar
+    from pseudo3d.engine import demo
+
+    plan = demo.Plan(clips_per_class=10, epochs=1, views=1, size=16, frames=4)
+    page = demo.run(tmp_path, plan, 0, progress=progress_bar, bar=TrainingBar, say=lambda _: None)
+    html = Path(page).read_text()
+    assert "2-D twin" in html
+    assert "http" not in html.replace("http-equiv", "")
+    assert html.count("data:image/png;base64") == 3
+    assert "data:video/mp4;base64" in html
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert 0 <= scores["P3D"]["order_only"] <= 1
