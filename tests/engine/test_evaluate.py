@@ -25,7 +25,7 @@ def ramps(tmp_path_factory):
     home, items = tmp_path_factory.mktemp("ramps"), []
     ends = [(30, 60), (60, 20), (90, 200), (55, 55), (200, 30), (205, 180), (90, 130), (20, 210)]
     for i, ((first, last), label) in enumerate(zip(ends, "abecagda", strict=True)):
-        ramp = torch.linspace(first, last, 12).view(1, 12, 1, 1).expand(3, 12, 16, 16)
+        ramp = torch.linspace(first, last, 13).view(1, 13, 1, 1).expand(3, 13, 16, 16)
         write_video(home / f"{i}.mp4", ramp.round().byte(), fps=10)
         items.append(Item(path=home / f"{i}.mp4", label=label))
     return Manifest(tuple(items), tuple(LIGHTS))
@@ -36,7 +36,7 @@ def by_hand(manifest, views):
     lights, out = np.array(list(LIGHTS.values())), []
     for item in manifest.items:
         frames = read_video(item.path).frames.double().mean((0, 2, 3)).numpy()
-        middle = [int((view + 0.5) / views * 12) for view in range(views)]
+        middle = [int((view + 0.5) / views * 13) for view in range(views)]
         logits = -(((frames[middle][:, None] - lights) / 20) ** 2)
         out.append(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
     return np.stack(out), np.array([list(LIGHTS).index(i.label) for i in manifest.items])

@@ -1,5 +1,6 @@
 """Progress of a training run: rate, time left, loss, share of time spent waiting for data."""
 
+import logging
 import time
 from typing import Any
 
@@ -22,6 +23,7 @@ class TrainingBar(Callback):
     """A bar on a terminal, a line now and then elsewhere; both on standard error."""
 
     def __init__(self, what: str = "training") -> None:
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips, device lists
         self.what, self.console = what, Console(stderr=True)
         self.bar: Progress | None = None
         self.waited = self.worked = 0.0

@@ -1,7 +1,6 @@
 """What several commands share: output, progress, options, opening a data set."""
 
 import json as jsonlib
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -46,7 +45,6 @@ def use_threads(count: int | None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if count is not None:
         torch.set_num_threads(count)
 

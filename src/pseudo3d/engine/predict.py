@@ -15,7 +15,7 @@ from torch import Tensor
 from pseudo3d.data.cache import Frames
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.transforms import resize
-from pseudo3d.data.video import stream_video
+from pseudo3d.data.video import probe, stream_video
 from pseudo3d.engine.evaluate import known
 from pseudo3d.engine.windows import Cutter, Piece, Window, Windows
 from pseudo3d.errors import Pseudo3dError
@@ -114,7 +114,7 @@ def predict(
     if isinstance(source, Tensor):
         pieces = iter([_as_piece(source, pre, fps)])
     else:
-        name = str(source)
+        name, fps = str(source), probe(source).fps or fps
         pieces = _pieces(source, pre)
     cutter = Cutter(windows or Windows(), _trained_seconds(net), pre, fps)
     spans, probs, batch = [], [], []

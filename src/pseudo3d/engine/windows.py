@@ -93,7 +93,10 @@ class Cutter:
 
     def _window(self, kept: Frames, start: float, end: float, views: int) -> Window:
         inside = (kept.times >= start - 1e-6) & (kept.times < end - 1e-6)
-        first, count = int(inside.int().argmax()), max(int(inside.sum()), 1)
+        count = max(int(inside.sum()), 1)
+        first = int(inside.int().argmax())
+        if not inside.any():  # between two frames: the one that is still shown
+            first = max(int((kept.times < start).sum()) - 1, 0)
         part = Frames(
             pixels=kept.pixels[:, first : first + count], times=kept.times[first : first + count]
         )
@@ -121,6 +124,6 @@ def _join(kept: Frames, more: Frames) -> Frames:
 
 
 def _after(kept: Frames, start: float) -> Frames:
-    first = int((kept.times < start - 1e-6).sum())
-    first = min(first, len(kept.times) - 1)
+    """The frame shown at `start` and all later ones."""
+    first = max(int((kept.times < start - 1e-6).sum()) - 1, 0)
     return replace(kept, pixels=kept.pixels[:, first:], times=kept.times[first:])

@@ -84,11 +84,10 @@ class P3DConfig:
             raise ValueError(
                 f"semantics is {self.semantics!r}; wanted 'release', 'port' or 'modern'"
             )
-        if self.block not in ("basic", "bottleneck"):
-            raise ValueError(f"block is {self.block!r}; wanted 'basic' or 'bottleneck'")
         stages = len(self.depths)
         for name in ("widths", "strides"):
             _check_length(name, getattr(self, name), stages)
+        check_body(self.depths, self.widths, self.stem_width, self.block, self.stride_on)
         for name in ("time_pools", "time_stages"):
             if (value := getattr(self, name)) is not None:
                 _check_length(name, value, stages)
@@ -97,10 +96,13 @@ class P3DConfig:
                 f"depths {self.depths} names {stages} stages; a semantics knows four, so "
                 "time_pools and time_stages must be given"
             )
-        if not self.mixes:
+        if not self.mixes or None in self.mixes:
             raise ValueError(
-                "mixes is empty; wanted letters A, B, C, or a resnet for no time at all"
+                f"mixes is {'empty' if not self.mixes else self.mixes}; wanted letters A, B, C "
+                "(no time in a stage: time_stages; no time at all: a resnet)"
             )
+        if self.time_pools is not None and min(self.time_pools) < 1:
+            raise ValueError(f"time_pools is {self.time_pools}; wanted factors of 1 or more")
         if self.block == "basic" and self.stride_on is not None:
             raise ValueError(
                 f"stride_on={self.stride_on!r} has no meaning for basic blocks, which stride their "
@@ -127,6 +129,27 @@ def check_head(num_classes: int, dropout: float, in_channels: int) -> None:
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is {dropout}; wanted at least 0 and below 1")
+
+
+def check_body(
+    depths: tuple[int, ...],
+    widths: tuple[int, ...],
+    stem_width: int,
+    block: str,
+    stride_on: str | None,
+) -> None:
+    """Refuse impossible stages.
+
+    Raises:
+        ValueError: a stage without blocks or channels, an unknown block or place of the stride.
+    """
+    for name, value in (("depths", depths), ("widths", widths), ("stem_width", (stem_width,))):
+        if min(value, default=0) < 1:
+            raise ValueError(f"{name} is {value!r}; wanted at least 1 each")
+    if block not in ("basic", "bottleneck"):
+        raise ValueError(f"block is {block!r}; wanted 'basic' or 'bottleneck'")
+    if stride_on not in ("1x1", "3x3", None):
+        raise ValueError(f"stride_on is {stride_on!r}; wanted '1x1' or '3x3'")
 
 
 def _check_length(name: str, value: tuple, stages: int) -> None:
@@ -183,7 +206,7 @@ register(
         "p3d_nano": P3DConfig(
             depths=(1, 1, 1, 1),
             block="basic",
-            widths=(16, 32, 64, 96),
+            widths=(16, 32, 64, 80),
             stem_width=16,
             stem_kernel=(1, 5, 5),
             stem_stride=(1, 2, 2),
@@ -194,7 +217,7 @@ register(
         "p3d_tiny": P3DConfig(
             depths=(1, 2, 2, 1),
             block="basic",
-            widths=(32, 64, 128, 192),
+            widths=(32, 64, 128, 176),
             stem_width=32,
             stem_kernel=(1, 5, 5),
             stem_stride=(1, 2, 2),

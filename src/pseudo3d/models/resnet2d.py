@@ -10,7 +10,7 @@ from typing import Literal
 from torch import nn
 
 from pseudo3d.models.network import Network
-from pseudo3d.models.p3d import StrideOn, check_head
+from pseudo3d.models.p3d import StrideOn, check_body, check_head
 from pseudo3d.models.registry import register
 from pseudo3d.nn.blocks import Basic, Bottleneck, PairSpec, initialize
 from pseudo3d.nn.stem import SpacePool, Stem, StemSpec
@@ -38,6 +38,7 @@ class ResNet2dConfig:
                 f"depths {self.depths}, widths {self.widths} and strides {self.strides} differ in "
                 "length; wanted one value per stage"
             )
+        check_body(self.depths, self.widths, self.stem_width, self.block, self.stride_on)
         if self.block == "basic" and self.stride_on != "3x3":
             raise ValueError("stride_on has no meaning for basic blocks; leave it out")
         check_head(self.num_classes, self.dropout, self.in_channels)
@@ -76,7 +77,7 @@ register(
         "resnet_nano": ResNet2dConfig(
             depths=(1, 1, 1, 1),
             block="basic",
-            widths=(16, 32, 64, 96),
+            widths=(16, 32, 64, 80),
             stem_width=16,
             stem_kernel=5,
             stem_pool="none",
@@ -85,7 +86,7 @@ register(
         "resnet_tiny": ResNet2dConfig(
             depths=(1, 2, 2, 1),
             block="basic",
-            widths=(32, 64, 128, 192),
+            widths=(32, 64, 128, 176),
             stem_width=32,
             stem_kernel=5,
             stem_pool="none",

@@ -39,6 +39,9 @@ def same_padding(kernel: Triple, dilation: Triple = (1, 1, 1)) -> Triple:
     Raises:
         ValueError: an even kernel, which has no centre and so no such padding.
     """
+    for name, value in (("kernel", kernel), ("dilation", dilation)):
+        if len(value) != 3:
+            raise ValueError(f"{name} {value} has {len(value)} numbers; wanted time, height, width")
     if any(k % 2 == 0 for k in kernel):
         raise ValueError(
             f"kernel {kernel} has an even side: a residual branch needs odd kernels (1, 3, 5, ...) "
@@ -91,6 +94,8 @@ class Conv3d(nn.Conv3d):
                     f"{name} is {values!r}; wanted three integers (time, height, width), "
                     f"each at least {least}"
                 )
+        if padding_mode not in ("zeros", "replicate"):
+            raise ValueError(f"padding_mode is {padding_mode!r}; wanted 'zeros' or 'replicate'")
         super().__init__(
             cin, cout, kernel, stride, padding, dilation, groups, bias, padding_mode=padding_mode
         )
@@ -103,7 +108,8 @@ class Conv3d(nn.Conv3d):
             pt = ph = pw = 0
         if kt == 1 and pt == 0:
             return self._per_frame(x, (ph, pw))
-        if kt == self.stride[0] and pt == 0 and self.groups == self.dilation[0] == 1:
+        pieces = kt == self.stride[0] <= x.shape[2] and pt == 0
+        if pieces and self.groups == self.dilation[0] == 1:
             return self._per_piece(x, (ph, pw))
         if kh == kw == 1 and ph == pw == 0:
             return self._per_position(x, pt)
