@@ -94,9 +94,13 @@ def test_size_color_and_span_are_kept_apart(items, store, decoded):
 
 def test_a_changed_file_is_decoded_anew(tmp_path, store, decoded):
     item = film(tmp_path / "a.mp4", light=40)
+    with item.path.open("ab") as file:
+        file.write(bytes(1000))
     dark = store.read(item).pixels.mean()
     before = item.path.stat()
     film(item.path, light=200)
+    with item.path.open("ab") as file:  # of the same size as before
+        file.write(bytes(before.st_size - item.path.stat().st_size))
     os.utime(item.path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
     later = FrameStore(resize=24, folder=store.folder)  # one store may trust what it has mapped
     assert later.read(item).pixels.mean() > dark + 100

@@ -57,9 +57,9 @@ def test_resize_keeps_bytes_and_sets_the_short_side(height, width, side):
 
 def test_resize_averages_what_it_shrinks():
     stripes = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
-    stripes[..., ::2] = 200
+    stripes[..., ::4] = 200  # samples in the middle of four columns would miss them
     inside = resize(stripes, 4)[..., 1:-1].int()
-    assert (inside - 100).abs().max() <= 15
+    assert (inside - 50).abs().max() <= 20
 
 
 def test_resize_takes_both_sides_and_leaves_a_fitting_video_alone():

@@ -326,6 +326,12 @@ def test_cosine_rises_and_falls(small, fresh):
     assert falling[4] == pytest.approx(0.5)
 
 
+def test_without_warmup_the_cosine_falls_from_the_first_step(small, fresh):
+    how = small.but(lr=1.0, warmup=0.0, schedule="cosine")
+    falling = [0.5 * (1 + math.cos(math.pi * k / 10)) for k in range(10)]
+    assert rates(module_of(fresh(), how), 10) == pytest.approx(falling)
+
+
 def test_the_step_schedule_divides_by_ten(small, fresh):
     how = small.but(lr=1.0, warmup=0.0, schedule="step", step_every=3)
     wanted = [1, 1, 1, 0.1, 0.1, 0.1, 0.01]
