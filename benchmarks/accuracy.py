@@ -4,8 +4,8 @@
     python benchmarks/accuracy.py direction DATA
     python benchmarks/accuracy.py silhouettes DATA
 
-DATA is the folder that holds the sets. `msr_action3d` trains on the odd people and tests on the even
-ones; the other two leave one person out. Every run becomes a row of results/accuracy.csv.
+DATA is the folder that holds the sets. `msr_action3d` trains on the odd people and tests on the
+even ones; the other two leave one person out. Every run becomes a row of results/accuracy.csv.
 """
 
 import argparse
@@ -16,9 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from record import record
-
 from pseudo3d.data.manifest import read_manifest
+from record import record
 
 # Chosen on people held out of the training half (msr_action3d) or beforehand (the other two).
 MSR = (

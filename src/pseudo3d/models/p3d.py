@@ -217,7 +217,7 @@ register(
         "p3d_tiny": P3DConfig(
             depths=(1, 2, 2, 1),
             block="basic",
-            widths=(16, 64, 128, 192),
+            widths=(16, 64, 128, 176),
             stem_width=16,
             stem_kernel=(1, 5, 5),
             stem_stride=(1, 2, 2),

@@ -86,7 +86,7 @@ register(
         "resnet_tiny": ResNet2dConfig(
             depths=(1, 2, 2, 1),
             block="basic",
-            widths=(16, 64, 128, 192),
+            widths=(16, 64, 128, 176),
             stem_width=16,
             stem_kernel=5,
             stem_pool="none",
