@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from pseudo3d.errors import Pseudo3dError, VideoError
 
 Progress = Callable[[int, int], None]
 SHARE_OF_DISK = 0.5  # of the free space, at most
-MOST_MAPPED = 10_000  # files mapped at once; Linux allows a process some 65,000
+MOST_MAPPED = 256  # files mapped at once; each holds a file descriptor, and 1,024 are usual
 
 
 def default_folder() -> Path:
@@ -74,7 +75,7 @@ class FrameStore:
         frames = self._mapped.get(item)
         if frames is None:
             if len(self._mapped) >= MOST_MAPPED:
-                self._mapped.clear()
+                del self._mapped[next(iter(self._mapped))]
             frames = self._mapped[item] = self._map(item, self.folder)
         return frames
 
@@ -87,6 +88,10 @@ class FrameStore:
             _write(times, video.times.numpy())
             _write(pixels, video.frames.numpy())
         return Frames(pixels=np.load(pixels, mmap_mode="c"), times=torch.from_numpy(np.load(times)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Maps do not travel to other processes."""
+        return {**self.__dict__, "_mapped": {}}
 
     def fill(self, items: Sequence[Item], progress: Progress | None = None) -> None:
         """Decode what is not there yet, on all cores; unreadable files go to `quarantined`."""

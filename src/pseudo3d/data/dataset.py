@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods
 from typing import NamedTuple
 
 import torch
@@ -110,13 +111,18 @@ def view_batches(items: int, views: int, batch: int) -> list[list[Draw]]:
 def loader(
     data: ClipDataset, batches: Sampler[list[Draw]] | list[list[Draw]], workers: int
 ) -> DataLoader:
-    """Read batches in `workers` processes of one thread each (0: in this one)."""
+    """Read batches in `workers` processes of one thread each (0: in this one).
+
+    The processes are not forked from this one: decoders and thread pools do not survive that.
+    """
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
     return DataLoader(
         data,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=_collate,
         worker_init_fn=_one_thread,
+        multiprocessing_context=method if workers > 0 else None,
         persistent_workers=workers > 0,
     )
 

@@ -207,7 +207,8 @@ def _image(
     frame: Any, gray: bool, size: int | tuple[int, int] | None, shape: Any
 ) -> UInt8[Tensor, "c h w"]:
     """Turn one decoded frame upright, to 8 bits per channel and to its size."""
-    array = frame.to_ndarray(format="gray" if gray else "rgb24")
+    # one thread: swscale's own cost more than they bring, and must not be forked
+    array = frame.to_ndarray(format="gray" if gray else "rgb24", threads=1)
     array = upright(array.reshape(frame.height, frame.width, -1), frame)
     image = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)
     height, width = image.shape[1:]

@@ -136,7 +136,11 @@ def evaluate(
         labels=truth,
         paths=tuple(item.path for item in items),
         clip_hit1=float((per_view.argmax(2) == truth[:, None]).float().mean()),
-        missing={i.path: store.quarantined[i.path] for i in manifest.items if i not in items},
+        missing={
+            item.path: store.quarantined[item.path]
+            for item in manifest.items
+            if item.path in store.quarantined
+        },
     )
 
 
