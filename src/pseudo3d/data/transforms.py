@@ -66,17 +66,20 @@ class Augment:
     shear: float = 0.0  # columns per row, drawn from [-shear, shear]
     shift: float = 0.0  # fraction of the crop's side
     brightness: float = 0.0  # value times 1 +- brightness
+    contrast: float = 0.0  # distance from the clip's mean times 1 +- contrast
+    saturation: float = 0.0  # distance from gray times 1 +- saturation; RGB only
     flip: bool = False
     swap: Mapping[str, str] = field(default_factory=dict)  # label -> label of its mirror image
 
     def __post_init__(self) -> None:
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise ValueError(f"zoom is {self.zoom}; wanted 0 < low <= high")
-        for name in ("rotate", "stretch", "shear", "shift", "brightness"):
+        for name in ("rotate", "stretch", "shear", "shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; wanted 0 or more")
-        if self.brightness >= 1:
-            raise ValueError(f"brightness is {self.brightness!r}; wanted less than 1")
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; wanted 0 <= {name} < 1")
 
     def swap_labels(self, classes: tuple[str, ...]) -> Tensor:
         """Label of the mirror image for each label, (K,).
@@ -119,7 +122,6 @@ def augment(
     mirrored = (draw[3] < 0) if how.flip else torch.zeros(n, dtype=torch.bool)
     angle, shear = draw[0] * math.radians(how.rotate), draw[4] * how.shear
     move = draw[5:7] * how.shift
-    light = 1 + draw[7] * how.brightness
     # from output to input, in pixels: mirror, shear, turn, then scale each axis
     side = torch.where(mirrored, -1.0, 1.0)
     cos, sin = torch.cos(angle), torch.sin(angle)
@@ -135,5 +137,23 @@ def augment(
     out = F.grid_sample(
         clips.reshape(n, c * t, h, w), grid, mode="bilinear", align_corners=False
     ).reshape(n, c, t, *size)
-    light = light.to(clips.device)
-    return out * light.view(n, 1, 1, 1, 1), mirrored.to(clips.device)
+    return _light(out, how, draw[7], rng), mirrored.to(clips.device)
+
+
+def _light(clips: Tensor, how: Augment, draw: Tensor, rng: torch.Generator) -> Tensor:
+    """Brightness by `draw` in [-1, 1], contrast and saturation by draws of their own."""
+    n, c = clips.shape[:2]
+    more = 2 * torch.rand(2, n, generator=rng) - 1
+    light, contrast, color = (
+        (1 + d * most).to(clips).view(n, 1, 1, 1, 1)
+        for d, most in zip(
+            (draw, *more), (how.brightness, how.contrast, how.saturation), strict=True
+        )
+    )
+    if how.contrast:
+        mean = clips.mean(dim=(1, 2, 3, 4), keepdim=True)
+        clips = mean + (clips - mean) * contrast
+    if how.saturation and c == 3:
+        gray = clips.mean(dim=1, keepdim=True)
+        clips = gray + (clips - gray) * color
+    return clips * light
