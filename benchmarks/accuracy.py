@@ -25,14 +25,18 @@ MSR = (
     "--set input.color=gray --set input.difference=true --set augment.rotate=12 "
     "--set augment.stretch=0.2 --set augment.shear=0.15"
 )
-SILHOUETTES = "--frames 16 --size 48 --set input.color=gray"
+DIRECTION = "--frames 16 --size 48 --epochs 20 --set input.color=gray"
+SILHOUETTES = (
+    "--model p3d_tiny --frames 16 --size 64 --epochs 100 "
+    "--set input.color=gray --set input.difference=true"
+)
 RUNS = {
     "msr_action3d": {"p3d": MSR},
     "direction": {
-        "p3d": f"--model p3d_nano --epochs 20 {SILHOUETTES}",
-        "2-D twin": f"--model resnet_nano --epochs 20 {SILHOUETTES}",
+        "p3d": f"--model p3d_nano {DIRECTION}",
+        "2-D twin": f"--model resnet_nano {DIRECTION}",
     },
-    "silhouettes": {"p3d": f"--model p3d_nano --epochs 60 {SILHOUETTES}"},
+    "silhouettes": {"p3d": SILHOUETTES},
 }
 
 

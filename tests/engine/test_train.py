@@ -136,6 +136,7 @@ def test_a_killed_run_resumes_to_the_same_weights(undisturbed, listed, tmp_path)
         (3, 6, 10),  # the state of the end of an epoch
         (1, 3, 13),  # a batch whose gradients wait for the next one
         (1, 15, 1),  # the last batch of all
+        (4, 11, 8),  # figures of an epoch that has to be repeated in part
     ],
 )
 def test_a_run_resumes_from_wherever_it_was_stopped(
