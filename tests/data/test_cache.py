@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -79,6 +80,13 @@ def test_more_files_than_may_be_mapped_at_once_are_read_right(items, store, monk
     for item in (*items, *items):
         assert store.read(item).pixels.shape[1] == 10 + int(item.path.stem)
         assert len(store._mapped) <= 2
+
+
+def test_a_store_travels_without_its_frames(items, store):
+    store.fill(items)
+    sent = pickle.dumps(store)
+    assert len(sent) < 2000
+    assert np.array_equal(pickle.loads(sent).read(items[0]).pixels, store.read(items[0]).pixels)
 
 
 def test_size_color_and_span_are_kept_apart(items, store, decoded):

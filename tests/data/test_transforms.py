@@ -182,6 +182,30 @@ def test_brightness_scales_each_clip_by_one_factor():
     assert 1.3 < factor.max() <= 1.4
 
 
+def test_contrast_moves_values_from_the_clips_mean():
+    clips = noise(n=50, c=1, t=2)
+    out, _ = augment(clips, SIZE, Augment(contrast=0.4), generator())
+    plain = center_crop(clips, SIZE)
+    mean = plain.mean((1, 2, 3, 4), keepdim=True)
+    factor = (out.std((1, 2, 3, 4)) / plain.std((1, 2, 3, 4))).view(-1, 1, 1, 1, 1)
+    assert_close(out, mean + (plain - mean) * factor, rtol=1e-3, atol=0.05)
+    assert 0.6 <= factor.min() < 0.7
+    assert 1.3 < factor.max() <= 1.4001
+
+
+def test_saturation_moves_colors_from_gray_and_leaves_gray_clips_alone():
+    clips = noise(n=50, t=2)
+    out, _ = augment(clips, SIZE, Augment(saturation=0.4), generator())
+    plain = center_crop(clips, SIZE)
+    gray = plain.mean(1, keepdim=True)
+    factor = (out - gray).flatten(1).norm(dim=1) / (plain - gray).flatten(1).norm(dim=1)
+    assert_close(out, gray + (plain - gray) * factor.view(-1, 1, 1, 1, 1), rtol=1e-3, atol=0.05)
+    assert 0.6 <= factor.min() < 0.7
+    assert 1.3 < factor.max() <= 1.4001
+    single, _ = augment(clips[:, :1], SIZE, Augment(saturation=0.4), generator())
+    assert_close(single, plain[:, :1], rtol=0, atol=5e-3)
+
+
 def test_augment_follows_the_generator_and_leaves_the_clip_alone():
     clips = noise()
     before = clips.clone()
@@ -204,6 +228,10 @@ def test_augment_follows_the_generator_and_leaves_the_clip_alone():
         {"shear": -0.1},
         {"brightness": -0.1},
         {"brightness": 1.0},
+        {"contrast": 1.0},
+        {"contrast": -0.1},
+        {"saturation": 1.0},
+        {"saturation": -0.1},
     ],
 )
 def test_augment_refuses_impossible_values(wrong):
