@@ -1,8 +1,5 @@
 """Which frames make a clip: always frames of the video, in order, and fair to both directions."""
 
-from itertools import pairwise
-
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +11,6 @@ from pseudo3d.data.sampling import (
     timed,
     uniform,
     uniform_random,
-    window_starts,
 )
 
 totals, lengths = st.integers(1, 300), st.integers(1, 40)
@@ -173,14 +169,3 @@ def test_timed_gives_the_same_moments_at_every_frame_rate():
         moments = slow[timed(slow, 9, 5.0, position)]
         assert torch.allclose(moments, fast[timed(fast, 9, 5.0, position)], atol=0.0201)
         assert torch.allclose(moments.diff(), torch.full((8,), 0.2, dtype=torch.float64))
-
-
-@quick
-@given(st.floats(0.05, 100), st.floats(0.1, 10), st.floats(0.1, 1))
-def test_windows_cover_the_video_and_end_with_it(duration, window, overlap):
-    hop = window * overlap
-    starts = window_starts(duration, window, hop)
-    assert starts[0] == 0
-    gaps = [b - a for a, b in pairwise(starts)]
-    assert all(0 < gap <= hop + 1e-9 for gap in gaps)
-    assert starts[-1] + window == pytest.approx(max(duration, window), abs=2e-3 * hop)

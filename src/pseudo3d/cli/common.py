@@ -93,6 +93,7 @@ def open_store(manifest: "Manifest", resize: int, gray: bool, cache: str) -> "Fr
     if cache != "none":
         folder = default_folder() if cache == "auto" else Path(cache)
     store = FrameStore(resize=resize, gray=gray, folder=folder)
+    needed = 0
     if folder is not None:
         needed = store.bytes_needed(manifest.items)
         if not fits(folder, needed):
@@ -101,26 +102,12 @@ def open_store(manifest: "Manifest", resize: int, gray: bool, cache: str) -> "Fr
                 f"space at {folder}; decoding anew at every use"
             )
             store.folder = None
-    if store.folder is not None:
-        with progress_bar(f"decoding ({needed / 1e6:.0f} MB cache)") as progress:
-            store.fill(manifest.items, progress)
-    else:
-        _probe_all(manifest, store)
+    what = f"decoding ({needed / 1e6:.0f} MB cache)" if store.folder else "checking files"
+    with progress_bar(what) as progress:
+        store.fill(manifest.items, progress)
     for path, why in store.quarantined.items():
         note(f"quarantined: {path}: {why}")
     return store
-
-
-def _probe_all(manifest: "Manifest", store: "FrameStore") -> None:
-    """Without a cache: at least the first frame of every file must come out."""
-    from pseudo3d.data.video import probe
-    from pseudo3d.errors import VideoError
-
-    for item in manifest.items:
-        try:
-            probe(item.path)
-        except (VideoError, FileNotFoundError) as err:
-            store.quarantined[item.path] = str(err)
 
 
 def key_values(pairs: list[str]) -> dict[str, Any]:

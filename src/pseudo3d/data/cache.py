@@ -75,7 +75,7 @@ class FrameStore:
         frames = self._mapped.get(item)
         if frames is None:
             if len(self._mapped) >= MOST_MAPPED:
-                del self._mapped[next(iter(self._mapped))]
+                self._mapped.pop(next(iter(self._mapped)), None)
             frames = self._mapped[item] = self._map(item, self.folder)
         return frames
 
@@ -94,11 +94,17 @@ class FrameStore:
         return {**self.__dict__, "_mapped": {}}
 
     def fill(self, items: Sequence[Item], progress: Progress | None = None) -> None:
-        """Decode what is not there yet, on all cores; unreadable files go to `quarantined`."""
+        """Decode what is not there yet, on all cores; unreadable files go to `quarantined`.
+
+        Without a folder, only the first frame of each file is read.
+        """
 
         def one(item: Item) -> tuple[Path, str | None]:
             try:
-                self.read(item)
+                if self.folder is None:
+                    probe(item.path)
+                else:
+                    self._map(item, self.folder)
             except (VideoError, FileNotFoundError) as err:
                 return item.path, str(err)
             return item.path, None
@@ -109,6 +115,18 @@ class FrameStore:
                     self.quarantined[path] = problem
                 if progress is not None:
                     progress(done, len(items))
+
+    def check_scale(self, resize: int, gray: bool) -> None:
+        """Refuse frames of another scale or color than a network takes.
+
+        Raises:
+            ValueError: they differ.
+        """
+        if (self.resize, self.gray) != (resize, gray):
+            raise ValueError(
+                f"frames are stored with resize={self.resize}, gray={self.gray}; the network takes "
+                f"resize={resize}, gray={gray}: make the FrameStore with these"
+            )
 
     def bytes_needed(self, items: Sequence[Item]) -> int:
         """Size of the filled cache, from what the files declare; unreadable files count nothing."""

@@ -67,13 +67,3 @@ def timed(times: Float64[Tensor, " n"], frames: int, fps: float, position: float
     room = max(float(times[-1] - times[0]) - length, 0.0)
     wanted = times[0] + position * room + torch.arange(frames, dtype=torch.float64) / fps
     return nearest(times, wanted)
-
-
-def window_starts(duration: float, window: float, hop: float) -> list[float]:
-    """Starts (s) of windows that overlap and together cover the video; the last ends with it."""
-    last = max(duration - window, 0.0)
-    count = int(last / hop + 1e-9) + 1
-    starts = [i * hop for i in range(count)]
-    if last - starts[-1] > 1e-3 * hop:
-        starts.append(last)
-    return starts

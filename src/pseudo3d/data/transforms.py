@@ -74,6 +74,8 @@ class Augment:
     def __post_init__(self) -> None:
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise ValueError(f"zoom is {self.zoom}; wanted 0 < low <= high")
+        if self.swap and not self.flip:
+            raise ValueError("swap is given and flip is off; set flip=True to draw mirror images")
         for name in ("rotate", "stretch", "shear", "shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; wanted 0 or more")

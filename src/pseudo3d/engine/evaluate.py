@@ -113,7 +113,11 @@ def evaluate(
     """
     protocol = protocol or Protocol()
     pre, classes = known(net)
-    store = store or FrameStore(resize=pre.resize, gray=pre.color == "gray")
+    gray = pre.color == "gray"
+    if store is None:
+        store = FrameStore(resize=pre.resize, gray=gray)
+        store.fill(manifest.items)
+    store.check_scale(pre.resize, gray)
     items = [item for item in manifest.items if item.path not in store.quarantined]
     for item in items:
         if item.label not in classes:

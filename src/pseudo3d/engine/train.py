@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
+from torch.utils.data import DataLoader
 
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.dataset import ClipDataset, ClipSpec, EpochSampler, loader, view_batches
@@ -90,10 +91,36 @@ def train(
     Raises:
         Pseudo3dError: the folder holds another run, or there is nothing to resume.
     """
-    recipe, last = job.recipe, job.out / LAST
     claim(job)
-    parts = replace(parts, train=_readable(parts.train, store))
-    pre = plan_input(recipe, parts, store)
+    val = None if parts.val is None else _readable(parts.val, store)
+    parts = replace(parts, train=_readable(parts.train, store), val=val)
+    pre = plan_input(job.recipe, parts, store)
+    store.check_scale(pre.resize, pre.color == "gray")
+    clips, watched = _loaders(parts, store, job, pre)
+    module = _module(net, job, pre, clips.batch_sampler, parts.train.classes)
+    run = _describe(net, job, pre)
+    if job.resume:
+        _check_same(job, run)
+        state = torch.load(job.out / LAST, weights_only=True, map_location="cpu")
+        module.on_load_checkpoint(state)
+    trainer = build_trainer(
+        job.recipe,
+        job.out,
+        module.steps,
+        checkpoint_every=job.checkpoint_every,
+        has_val=watched is not None,
+        callbacks=callbacks or [],
+    )
+    _write_run(job, parts, run)
+    _fit(trainer, module, clips, watched, job)
+    return _finish(net, parts, pre, job, store, trainer)
+
+
+def _loaders(
+    parts: Parts, store: FrameStore, job: Job, pre: Preprocessing
+) -> tuple[DataLoader, DataLoader | None]:
+    """Random clips to train on, and one view of every watched video."""
+    recipe, workers = job.recipe, _workers(job, store)
     spec = ClipSpec(
         preprocessing=pre,
         canvas=canvas(recipe, pre),
@@ -103,53 +130,49 @@ def train(
         seed=job.seed,
     )
     data = ClipDataset(parts.train.items, parts.train.labels, store, spec)
-    sampler = EpochSampler(len(data), recipe.batch, job.seed)
-    steps = recipe.steps or recipe.epochs * math.ceil(len(sampler) / recipe.accumulate)
+    clips = loader(data, EpochSampler(len(data), recipe.batch, job.seed), workers)
+    if parts.val is None:
+        return clips, None
+    seen = replace(spec, random=False, random_crop=False)
+    views = view_batches(len(parts.val.items), 1, recipe.batch)
+    return clips, loader(
+        ClipDataset(parts.val.items, parts.val.labels, store, seen), views, workers
+    )
+
+
+def _module(
+    net: Network, job: Job, pre: Preprocessing, sampler: Any, classes: tuple[str, ...]
+) -> ClipTraining:
+    recipe = job.recipe
     if recipe.dropout is not None:
         net.dropout.p = recipe.dropout
     torch.manual_seed(job.seed)
-    module = ClipTraining(
-        net,
-        recipe,
-        pre,
-        sampler,
-        steps=steps,
-        swap=recipe.augment.swap_labels(parts.train.classes),
-    )
-    run = _describe(net, job, pre)
-    if job.resume:
-        _check_same(job, run)
-        module.on_load_checkpoint(torch.load(last, weights_only=True, map_location="cpu"))
-    workers = _workers(job, store)
-    val = None
-    if parts.val is not None:
-        watched = _readable(parts.val, store)
-        seen = replace(spec, random=False, random_crop=False)
-        views = view_batches(len(watched.items), 1, recipe.batch)
-        val = loader(ClipDataset(watched.items, watched.labels, store, seen), views, workers)
-    trainer = build_trainer(
-        recipe,
-        job.out,
-        steps,
-        checkpoint_every=job.checkpoint_every,
-        has_val=val is not None,
-        callbacks=callbacks or [],
-    )
-    _write_run(job, parts, run)
+    steps = recipe.steps or recipe.epochs * math.ceil(len(sampler) / recipe.accumulate)
+    swap = recipe.augment.swap_labels(classes)
+    module = ClipTraining(net, recipe, pre, sampler, steps=steps, swap=swap)
+    return module.to(memory_format=torch.channels_last_3d)
+
+
+def _fit(
+    trainer: Trainer, module: ClipTraining, clips: DataLoader, watched: DataLoader | None, job: Job
+) -> None:
+    """Let Lightning train; an interruption by the user stays one."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning 2.6's own
-        trainer.fit(
-            module.to(memory_format=torch.channels_last_3d),
-            loader(data, sampler, workers),
-            val,
-            ckpt_path=str(last) if job.resume else None,
-            weights_only=True if job.resume else None,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    return _finish(net, parts, pre, job, store, trainer)
+        try:
+            trainer.fit(
+                module,
+                clips,
+                watched,
+                ckpt_path=str(job.out / LAST) if job.resume else None,
+                weights_only=True if job.resume else None,
+            )
+        except SystemExit:
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
 
 
 def canvas(recipe: Recipe, pre: Preprocessing) -> tuple[int, int]:
