@@ -2,6 +2,10 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -170,3 +174,27 @@ def test_demo_leaves_a_page_that_opens_offline(tmp_path):
     assert "data:video/mp4;base64" in html
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert 0 <= scores["P3D"]["order_only"] <= 1
+
+
+def test_the_same_command_goes_on_after_an_interruption(films, tmp_path):
+    out = tmp_path / "run"
+    line = [
+        Path(sys.executable).with_name("p3d"), "train", films, "--model", "p3d_nano",
+        "--frames", "2", "--size", "16", "--set", "steps=120", "--batch", "4",
+        "--cache", tmp_path / "cache", "--threads", "1", "--out", out,
+    ]  # fmt: skip
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as run:
+        for _ in range(1200):
+            if (out / "last.ckpt").exists() or run.poll() is not None:
+                break
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        _, told = run.communicate(timeout=120)
+    assert run.returncode == 130, told
+    assert "interrupted" in told
+    assert not (out / "weights.safetensors").exists()
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "resuming" in done.stderr
+    assert "step 120/120" in done.stderr
+    assert not (out / "last.ckpt").exists()

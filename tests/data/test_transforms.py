@@ -268,3 +268,26 @@ def test_nothing_is_mirrored_unless_asked_for():
     assert not RECIPES["cpu"].augment.flip
     _, mirrored = augment(noise(n=200, c=1, t=1), SIZE, RECIPES["cpu"].augment, generator())
     assert not mirrored.any()
+
+
+def test_contrast_and_saturation_move_values_from_their_mean():
+    clips = torch.rand(6, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    plain, _ = augment(clips, (8, 8), Augment(), torch.Generator())
+    rng = torch.Generator().manual_seed(1)
+    contrasted, _ = augment(clips, (8, 8), Augment(contrast=0.5), rng)
+    means = plain.mean(dim=(1, 2, 3, 4), keepdim=True)
+    factors = (contrasted - means) / (plain - means)
+    spread = factors.flatten(1)
+    assert torch.allclose(spread, spread[:, :1].expand_as(spread), atol=1e-2)
+    assert spread[:, 0].min() < 0.9
+    assert spread[:, 0].max() > 1.1
+
+    rng = torch.Generator().manual_seed(1)
+    colored, _ = augment(clips, (8, 8), Augment(saturation=0.5), rng)
+    assert torch.allclose(colored.mean(1), plain.mean(1), atol=1e-5)
+    assert not torch.allclose(colored, plain, atol=1e-2)
+
+
+def test_swapping_labels_without_mirroring_is_refused():
+    with pytest.raises(ValueError, match="flip=True"):
+        Augment(swap={"left": "right"})

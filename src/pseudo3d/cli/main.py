@@ -23,12 +23,17 @@ for module in (demo, train, evaluate, predict, info):
     module.add_to(app)
 
 
+INTERRUPTED = 130  # what the shell calls a command that Ctrl-C ended
+
+
 def main() -> None:
     """Run a command; errors the user can mend are one message, exit code 1 or 2."""
     try:
         app()
-    except KeyboardInterrupt:
-        fail("interrupted; what was finished is kept", 130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            fail("interrupted; what was finished is kept", INTERRUPTED)
+        raise
     except (Pseudo3dError, OSError, ImportError, FloatingPointError) as err:
         fail(str(err), 1)
     except (ValueError, TypeError) as err:
