@@ -1,7 +1,9 @@
 """Fixtures every test may use."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -19,3 +21,11 @@ def shared() -> Path:
 def shared_data(shared: Path) -> Path:
     """Real videos and scans."""
     return shared / "data"
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """For tests that hand over wrong shapes on purpose: ours must be the error, not the hook's."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -145,6 +145,7 @@ def test_unknown_and_missing_fields_are_named():
         Preprocessing.from_dict(plain)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("shape", [(4, 3, 5, 5), (1, 4, 3, 5, 5)])
 def test_what_is_no_clip_is_refused(shape):
     with pytest.raises(Pseudo3dError, match=r"\(N, C, T, H, W\)"):

@@ -105,6 +105,7 @@ def test_a_clip_of_any_size_gives_one_row_per_clip(name):
             assert net.head(features).shape == (2, 7)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("shape", "words"),
     [

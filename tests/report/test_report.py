@@ -67,6 +67,7 @@ def test_the_timeline_shows_the_winners_and_the_truth(tmp_path):
     assert both.shape[0] > alone.shape[0]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_timeline_of_one_window_and_of_hundreds_of_classes_is_drawn(tmp_path):
     names = [f"class {i} with a rather long name" for i in range(300)]
     probs = np.random.default_rng(0).dirichlet(np.ones(300), size=1)
@@ -104,6 +105,7 @@ def test_bars_grow_with_the_score_and_chance_is_a_line(tmp_path):
     assert not np.array_equal(line, high)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "call",
     [

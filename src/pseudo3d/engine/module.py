@@ -103,7 +103,7 @@ class ClipTraining(LightningModule):
             if r.optimizer == "adamw"
             else torch.optim.SGD(params, lr=r.lr, momentum=0.9, nesterov=r.schedule == "cosine")
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
