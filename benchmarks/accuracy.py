@@ -46,6 +46,12 @@ def p3d(*words: object) -> str:
     return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def command(name: str, options: str, seed: int, person: str | None) -> str:
+    """The training command as a user would type it."""
+    held = f" --hold-out {person}" if person else ""
+    return f"p3d train {name} --out RUN --seed {seed} {options}{held}"
+
+
 def one(
     data: Path, options: str, out: Path, seed: int, person: str | None
 ) -> tuple[dict[str, Any], float]:
@@ -91,7 +97,7 @@ def main() -> None:
                     "clip_hit@1": round(scores["clip_hit@1"], 4),
                     "views": scores["views"],
                     "train_seconds": round(seconds, 1),
-                    "options": options,
+                    "command": command(args.set, options, seed, person),
                 }
                 record("accuracy", row)
                 print(f"{args.set} {network} seed {seed} {person or ''}: {row['video_hit@1']:.1%}")

@@ -52,7 +52,7 @@ class Plan:
 
 
 FULL = Plan(clips_per_class=60, epochs=36)
-QUICK = Plan(clips_per_class=20, epochs=10)
+QUICK = Plan(clips_per_class=30, epochs=24)
 
 
 @dataclass(frozen=True, kw_only=True)
