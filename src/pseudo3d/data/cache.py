@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from pseudo3d.errors import Pseudo3dError, VideoError
 
 Progress = Callable[[int, int], None]
 SHARE_OF_DISK = 0.5  # of the free space, at most
-MOST_MAPPED = 256  # files mapped at once; each holds a file descriptor, and 1,024 are usual
+HELD_BYTES = 512 * 2**20  # frames a process keeps in memory; the rest is mapped when it is read
 
 
 def default_folder() -> Path:
@@ -60,7 +60,8 @@ class FrameStore:
     gray: bool = False
     folder: Path | None = None
     quarantined: dict[Path, str] = field(default_factory=dict)  # file -> what is wrong with it
-    _mapped: dict[Item, Frames] = field(default_factory=dict, repr=False)
+    _held: dict[Item, Frames] = field(default_factory=dict, repr=False)
+    _room: int = HELD_BYTES
 
     def read(self, item: Item) -> Frames:
         """The item's frames, from the cache where possible.
@@ -72,11 +73,13 @@ class FrameStore:
         if self.folder is None:
             video = self._decode(item)
             return Frames(pixels=video.frames.numpy(), times=video.times)
-        frames = self._mapped.get(item)
-        if frames is None:
-            if len(self._mapped) >= MOST_MAPPED:
-                self._mapped.pop(next(iter(self._mapped)), None)
-            frames = self._mapped[item] = self._map(item, self.folder)
+        if item in self._held:
+            return self._held[item]
+        frames = self._map(item, self.folder)
+        if frames.pixels.nbytes <= self._room:
+            self._room -= frames.pixels.nbytes
+            frames = replace(frames, pixels=np.array(frames.pixels))
+            self._held[item] = frames
         return frames
 
     def _map(self, item: Item, folder: Path) -> Frames:
@@ -90,8 +93,8 @@ class FrameStore:
         return Frames(pixels=np.load(pixels, mmap_mode="c"), times=torch.from_numpy(np.load(times)))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Maps do not travel to other processes."""
-        return {**self.__dict__, "_mapped": {}}
+        """Frames do not travel to other processes."""
+        return {**self.__dict__, "_held": {}, "_room": HELD_BYTES}
 
     def fill(self, items: Sequence[Item], progress: Progress | None = None) -> None:
         """Decode what is not there yet, on all cores; unreadable files go to `quarantined`.
