@@ -83,14 +83,22 @@ class FrameStore:
         return frames
 
     def _map(self, item: Item, folder: Path) -> Frames:
-        """The item's file in the cache, written first if it is not there."""
+        """The item's frames in the cache, decoded first if they are not there."""
+        pixels, times = self._keep(item, folder)
+        return Frames(pixels=np.load(pixels, mmap_mode="c"), times=torch.from_numpy(np.load(times)))
+
+    def _keep(self, item: Item, folder: Path) -> tuple[Path, Path]:
+        """The item's two files in the cache, written if they are not there.
+
+        Reading them back is left out: numpy's header parser is not safe in threads (CPython 3.11).
+        """
         stem = folder / _key(item, self.resize, self.gray)
         pixels, times = stem.with_suffix(".npy"), stem.with_suffix(".t.npy")
         if not pixels.exists() or not times.exists():
             video = self._decode(item)
             _write(times, video.times.numpy())
             _write(pixels, video.frames.numpy())
-        return Frames(pixels=np.load(pixels, mmap_mode="c"), times=torch.from_numpy(np.load(times)))
+        return pixels, times
 
     def __getstate__(self) -> dict[str, Any]:
         """Frames do not travel to other processes."""
@@ -107,7 +115,7 @@ class FrameStore:
                 if self.folder is None:
                     probe(item.path)
                 else:
-                    self._map(item, self.folder)
+                    self._keep(item, self.folder)
             except (VideoError, FileNotFoundError) as err:
                 return item.path, str(err)
             return item.path, None
