@@ -41,7 +41,7 @@ class Plan:
     clips_per_class: int
     epochs: int
     views: int = 3
-    size: int = 48
+    size: int = 40
     frames: int = 12
 
     def recipe(self) -> Recipe:
@@ -51,8 +51,8 @@ class Plan:
         return base.but(epochs=self.epochs, lr=4e-3, input={**base.input, **shape})
 
 
-FULL = Plan(clips_per_class=60, epochs=36)
-QUICK = Plan(clips_per_class=30, epochs=24)
+FULL = Plan(clips_per_class=60, epochs=48)
+QUICK = Plan(clips_per_class=30, epochs=30)
 
 
 @dataclass(frozen=True, kw_only=True)
