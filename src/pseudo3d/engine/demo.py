@@ -51,7 +51,7 @@ class Plan:
         return base.but(epochs=self.epochs, lr=4e-3, input={**base.input, **shape})
 
 
-FULL = Plan(clips_per_class=60, epochs=48)
+FULL = Plan(clips_per_class=60, epochs=46)
 QUICK = Plan(clips_per_class=30, epochs=30)
 
 
@@ -140,9 +140,7 @@ def _train_one(
     folder = out / "runs" / name
     if folder.exists():  # left by an earlier demo
         shutil.rmtree(folder)
-    parts = Parts(
-        train=manifest.split("train"), val=manifest.split("val"), held=manifest.split("test")
-    )
+    parts = Parts(train=manifest.split("train"), held=manifest.split("test"))
     torch.manual_seed(seed)
     net = create_model(name, num_classes=len(CLASSES))
     job = Job(recipe=plan.recipe(), out=folder, seed=seed)
