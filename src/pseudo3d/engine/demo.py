@@ -47,7 +47,12 @@ class Plan:
     def recipe(self) -> Recipe:
         """The CPU recipe at the demo's scale."""
         base = recipe("cpu")
-        shape = {"frames": self.frames, "resize": self.size * 9 // 8, "size": (self.size,) * 2}
+        shape = {
+            "frames": self.frames,
+            "resize": self.size * 9 // 8,
+            "size": (self.size,) * 2,
+            "color": "gray",  # what the people wear is not what they do
+        }
         return base.but(epochs=self.epochs, lr=4e-3, input={**base.input, **shape})
 
 
@@ -98,7 +103,7 @@ def run(
             out / "motions", clips_per_class=plan.clips_per_class, seed=seed, progress=tick
         )
     manifest = read_manifest(listed)
-    store = FrameStore(resize=plan.recipe().input["resize"], folder=out / "frames")
+    store = FrameStore(resize=plan.recipe().input["resize"], gray=True, folder=out / "frames")
     with progress("decoding") as tick:
         store.fill(manifest.items, tick)
     results = {
@@ -142,7 +147,7 @@ def _train_one(
         shutil.rmtree(folder)
     parts = Parts(train=manifest.split("train"), held=manifest.split("test"))
     torch.manual_seed(seed)
-    net = create_model(name, num_classes=len(CLASSES))
+    net = create_model(name, num_classes=len(CLASSES), in_channels=1)
     job = Job(recipe=plan.recipe(), out=folder, seed=seed)
     began = time.perf_counter()
     weights = train(net, parts, store, job, [bar(f"training {title}")])
