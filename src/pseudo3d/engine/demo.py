@@ -118,7 +118,7 @@ def run(
     film = out / "new_video.mp4"
     truth = render_long(film, seed=seed + 1)
     net = load(results["P3D"].weights)
-    seen = predict(net, film, windows=Windows(hop=0.2))
+    seen = predict(net, film, windows=Windows(hop=0.2, views=4))
     timeline_png(
         seen.times,
         seen.window_probs,

@@ -31,6 +31,8 @@ PALETTE = (
 )
 _INK, _PALE, _DPI = "#222222", "#DDDDDD", 150
 
+SURE = 0.4  # probability from which a label is written over time
+
 
 def class_color(index: int) -> str:
     """Color of a class as "#RRGGBB"; the palette starts again after its end."""
@@ -68,15 +70,23 @@ def window_edges(times: Float[np.ndarray, " w"]) -> Float[np.ndarray, " w+1"]:
     return np.array([max(0.0, first), *middle, last])
 
 
-def winning_segments(times: Any, probs: Any, classes: Sequence[str]) -> list[Segment]:
-    """Merge neighboring windows with the same most probable class into (start, end, label)."""
+def winning_segments(
+    times: Any, probs: Any, classes: Sequence[str], least: float = 0.0
+) -> list[Segment]:
+    """Merge neighboring windows with the same most probable class into (start, end, label).
+
+    Args:
+        least: windows whose best class is less probable are left out.
+    """
     when, share = check_windows(times, probs, classes)
-    edges, best = window_edges(when), share.argmax(axis=1)
+    edges = window_edges(when)
+    best = np.where(share.max(axis=1) >= least, share.argmax(axis=1), -1)
     starts = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist()]
     ends = [*starts[1:], len(best)]
     return [
         (float(edges[a]), float(edges[b]), classes[int(best[a])])
         for a, b in zip(starts, ends, strict=True)
+        if best[a] >= 0
     ]
 
 
@@ -134,6 +144,8 @@ def timeline_png(
 ) -> Path:
     """Draw what a network sees over time: the winning labels as bands, the probabilities below.
 
+    A label is written where its probability is at least `SURE`.
+
     Args:
         times: center of each window, s.
         probs: probability of each class in each window.
@@ -143,18 +155,19 @@ def timeline_png(
         Pseudo3dError: the file cannot be written.
     """
     when, share = check_windows(times, probs, classes)
-    found = winning_segments(when, share, classes)
+    found = winning_segments(when, share, classes, SURE)
+    edges = window_edges(when)
     colors = {name: class_color(i) for i, name in enumerate(classes)}
     bands = [("recognized", found)] if truth is None else [("truth", truth), ("recognized", found)]
     figure = Figure(figsize=(10.5, 2.8 + 0.5 * len(bands)), layout="constrained")
     axes = figure.subplots(
         len(bands) + 1, 1, sharex=True, squeeze=False, height_ratios=[1] * len(bands) + [4]
     )[:, 0]
-    ends = [found[-1][1], *(end for _, end, _ in truth or ())]
-    axes[-1].set_xlim(min(0.0, found[0][0]), max(ends))
+    ends = [edges[-1], *(end for _, end, _ in truth or ())]
+    axes[-1].set_xlim(min(0.0, edges[0]), max(ends))
     for axis, (name, segments) in zip(axes, bands, strict=False):
         _band(axis, name, segments, colors)
-    winners = {label for _, _, label in found}
+    winners = {classes[k] for k in share.argmax(axis=1)}
     for k, name in sorted(enumerate(classes), key=lambda entry: entry[1] in winners):
         style = {"color": colors[name], "lw": 1.8} if name in winners else {"color": _PALE, "lw": 1}
         axes[-1].plot(when, share[:, k], marker="o" if len(when) == 1 else None, **style)
