@@ -24,8 +24,9 @@ from pseudo3d.data.transforms import Augment, center_crop
 from pseudo3d.engine.module import ClipTraining
 from pseudo3d.engine.recipes import Recipe, recipe
 from pseudo3d.engine.train import Job, Parts, plan_input, train
-from pseudo3d.errors import ManifestError, Pseudo3dError
+from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
 from pseudo3d.models import create_model
+from pseudo3d.recycle.files import write_file
 from pseudo3d.weights import load
 
 PRE = Preprocessing(frames=2, resize=18, size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -157,6 +158,26 @@ def test_a_run_may_be_stopped_twice(undisturbed, listed, tmp_path):
     with pytest.raises(StopRun):
         lively_run(listed, torn, stop_at_batch(13), resume=True)
     assert lively_run(listed, torn, resume=True) == 15 - 10  # step 6 ends the second epoch
+    check_same(undisturbed, torn)
+
+
+def test_a_full_disk_leaves_the_last_state_that_was_whole(
+    undisturbed, listed, tmp_path, monkeypatch
+):
+    torn, writes = tmp_path / "torn", []
+
+    def full_at_the_third(path, data):
+        writes.append(path)
+        if len(writes) == 3:
+            raise WeightsError(f"{path} cannot be written")
+        write_file(path, data)
+
+    monkeypatch.setattr("pseudo3d.engine.trainer.write_file", full_at_the_third)
+    with pytest.raises(WeightsError, match="cannot be written"):
+        lively_run(listed, torn, checkpoint_every=2)
+    monkeypatch.undo()
+    assert torch.load(torn / "last.ckpt", weights_only=True)["global_step"] == 4
+    lively_run(listed, torn, resume=True, checkpoint_every=2)
     check_same(undisturbed, torn)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
 )
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from pseudo3d.engine.recipes import Recipe
+from pseudo3d.recycle.files import write_file
 
 LAST = "last.ckpt"
 
@@ -26,6 +29,17 @@ class _State(ModelCheckpoint):
     def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
         if trainer.global_step < trainer.max_steps:
             super().on_train_batch_end(trainer, *rest)
+
+
+class _WholeFile(TorchCheckpointIO):
+    """Writes a state beside the old one and then in its place: a full disk leaves the old one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        write_file(Path(path), content.getvalue())
 
 
 def build_trainer(
@@ -65,6 +79,7 @@ def build_trainer(
         precision="bf16-mixed" if in_bfloat16(recipe) else "32-true",
         logger=_figures(out),
         callbacks=callbacks,
+        plugins=[_WholeFile()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
