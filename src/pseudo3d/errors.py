@@ -15,7 +15,7 @@ class VideoError(Pseudo3dError):
 
 
 class ManifestError(Pseudo3dError):
-    """A list of labelled files contradicts itself or the disk."""
+    """A list of labeled files contradicts itself or the disk."""
 
 
 class WeightsError(Pseudo3dError):

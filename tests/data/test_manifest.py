@@ -1,4 +1,4 @@
-"""A list of labelled videos reads back as written, and a wrong one is named with its row."""
+"""A list of labeled videos reads back as written, and a wrong one is named with its row."""
 
 from pathlib import Path
 

@@ -131,7 +131,7 @@ def test_unreadable_files_are_left_out_and_named(ramps, meter, tmp_path):
 
 def test_a_label_the_network_does_not_know_is_told(ramps, meter):
     net = meter({name: light for name, light in LIGHTS.items() if name != "g"})
-    with pytest.raises(ManifestError, match=r"5\.mp4 is labelled .*'g'"):
+    with pytest.raises(ManifestError, match=r"5\.mp4 is labeled .*'g'"):
         evaluate(net, ramps)
 
 

@@ -1,4 +1,4 @@
-"""`p3d evaluate`: scores of a network on labelled videos."""
+"""`p3d evaluate`: scores of a network on labeled videos."""
 
 from pathlib import Path
 from typing import Annotated

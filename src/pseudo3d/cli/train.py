@@ -1,4 +1,4 @@
-"""`p3d train`: labelled videos in, weights out."""
+"""`p3d train`: labeled videos in, weights out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +53,7 @@ def train(
     cache: Cache = "auto",
     threads: Threads = None,
 ) -> None:
-    """Train a network on labelled videos.
+    """Train a network on labeled videos.
 
     The `split` column decides what is trained on (train), watched (val) and left alone (test). A
     list without splits is cut by group: a fifth becomes the test part, written to OUT/manifest.csv.

@@ -1,4 +1,4 @@
-"""Lists of labelled videos: a CSV file, or a folder per class.
+"""Lists of labeled videos: a CSV file, or a folder per class.
 
 CSV: header `path,label` with optional `group`, `split`, `start`, `end`; more columns are ignored
 and relative paths start at the CSV. A group (person, source video) must not cross a split.
@@ -22,7 +22,7 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One labelled video, or one labelled span of it."""
+    """One labeled video, or one labeled span of it."""
 
     path: Path
     label: str
@@ -34,7 +34,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Labelled videos and the class names, which stay the same in every part of it."""
+    """Labeled videos and the class names, which stay the same in every part of it."""
 
     items: tuple[Item, ...]
     classes: tuple[str, ...]

@@ -146,7 +146,7 @@ def survey_data(data: str | Path, progress: Callable[[int, int], None] | None = 
         ManifestError: the list of files contradicts itself or the disk.
     """
     root = Path(data)
-    manifest = _labelled(root)
+    manifest = _labeled(root)
     if manifest is not None:
         paths = list(dict.fromkeys(item.path for item in manifest.items))
     elif root.is_file():
@@ -164,7 +164,7 @@ def survey_data(data: str | Path, progress: Callable[[int, int], None] | None = 
     return _summary(root, manifest or Manifest((), ()), tuple(reports))
 
 
-def _labelled(root: Path) -> Manifest | None:
+def _labeled(root: Path) -> Manifest | None:
     """The manifest of a CSV, a folder with one, or a folder per class; else None."""
     if root.is_file() and root.suffix != ".csv":
         return None

@@ -1,4 +1,4 @@
-"""Score a network on labelled videos, with the protocol beside every figure."""
+"""Score a network on labeled videos, with the protocol beside every figure."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -122,7 +122,7 @@ def evaluate(
     for item in items:
         if item.label not in classes:
             raise ManifestError(
-                f"{item.path} is labelled {unknown('class of this network', item.label, classes)}"
+                f"{item.path} is labeled {unknown('class of this network', item.label, classes)}"
             )
     if not items:
         raise ManifestError(f"none of the {len(manifest.items)} files can be read")

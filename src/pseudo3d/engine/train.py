@@ -1,4 +1,4 @@
-"""Train a network on labelled clips; the loop itself is Lightning's.
+"""Train a network on labeled clips; the loop itself is Lightning's.
 
 A run's folder holds `weights.safetensors` (the result), `metrics.csv`, `run.json` (what was asked
 for), `manifest.csv` (which item was in which part) and, until it is finished, `last.ckpt`.

@@ -129,8 +129,8 @@ class PseudoPair(nn.Module):
         nn.init.zeros_(self.time.weight)
         if self.mix == "A" or (self.mix == "C" and self.semantics == "release"):
             with torch.no_grad():
-                centre = self.time.kernel_size[0] // 2
-                self.time.weight[:, :, centre, 0, 0] = torch.eye(self.time.out_channels)
+                center = self.time.kernel_size[0] // 2
+                self.time.weight[:, :, center, 0, 0] = torch.eye(self.time.out_channels)
 
 
 class Bottleneck(nn.Module):

@@ -37,7 +37,7 @@ def same_padding(kernel: Triple, dilation: Triple = (1, 1, 1)) -> Triple:
     """Padding that keeps every axis at stride 1.
 
     Raises:
-        ValueError: an even kernel, which has no centre and so no such padding.
+        ValueError: an even kernel, which has no center and so no such padding.
     """
     for name, value in (("kernel", kernel), ("dilation", dilation)):
         if len(value) != 3:

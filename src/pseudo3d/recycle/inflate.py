@@ -232,7 +232,7 @@ def _still(net: Network) -> int:
 
 
 def _inflated(value: Tensor, like: Tensor) -> Tensor:
-    """k x k -> T x k x k with the kernel in the centre frame and zeros elsewhere."""
+    """k x k -> T x k x k with the kernel in the center frame and zeros elsewhere."""
     if value.ndim != 4 or like.ndim != 5:
         return value
     frames = like.shape[2]
