@@ -26,9 +26,10 @@ MSR = (
     "--set augment.stretch=0.2 --set augment.shear=0.15"
 )
 DIRECTION = "--frames 16 --size 48 --epochs 20 --set input.color=gray"
-SILHOUETTES = (
+SILHOUETTES = (  # periodic actions: frames at a fixed pace; none of them tells left from right
     "--model p3d_tiny --frames 16 --size 64 --epochs 100 "
-    "--set input.color=gray --set input.difference=true"
+    "--set input.color=gray --set input.difference=true "
+    "--set input.sampling=dense --set input.step=2 --set augment.flip=true"
 )
 RUNS = {
     "msr_action3d": {"p3d": MSR},
