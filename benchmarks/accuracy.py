@@ -26,8 +26,8 @@ MSR = (
     "--set augment.stretch=0.2 --set augment.shear=0.15"
 )
 DIRECTION = "--frames 16 --size 48 --epochs 20 --set input.color=gray"
-SILHOUETTES = (  # periodic actions: frames at a fixed pace; none of them tells left from right
-    "--model p3d_tiny --frames 16 --size 64 --epochs 100 "
+SILHOUETTES = (  # people cross the picture: nearly all of it, at a fixed pace, mirrored or not
+    "--model p3d_tiny --frames 16 --epochs 80 --set input.resize=60 --set input.size=[56,72] "
     "--set input.color=gray --set input.difference=true "
     "--set input.sampling=dense --set input.step=2 --set augment.flip=true"
 )
