@@ -27,7 +27,8 @@ MSR = (
 )
 DIRECTION = "--frames 16 --size 48 --epochs 20 --set input.color=gray"
 SILHOUETTES = (  # people cross the picture: nearly all of it, at a fixed pace, mirrored or not
-    "--model p3d_tiny --frames 16 --epochs 90 --batch 8 --set input.resize=60 --set input.size=[56,72] "
+    "--model p3d_tiny --frames 16 --epochs 90 --batch 8 "
+    "--set input.resize=60 --set input.size=[56,72] "
     "--set input.color=gray --set input.difference=true "
     "--set input.sampling=dense --set input.step=2 --set augment.flip=true"
 )
