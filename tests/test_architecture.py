@@ -16,7 +16,7 @@ LOWER = {"models", "recycle", "weights", "data", "runtime"}
 
 # What each part must not import of the package ("*" is the root, the lazy door). Arrows run
 # cli, serve -> engine, protocols, explain, report -> models, recycle, data, runtime, weights -> nn.
-UPPER = {"engine", "protocols", "explain", "report", "serve", "cluster", "cli"}
+UPPER = {"engine", "protocols", "explain", "report", "bench", "serve", "cluster", "cli"}
 FORBIDDEN = {
     "nn": {*LOWER, *UPPER, "*"},
     "models": {"data", *UPPER},
@@ -28,6 +28,7 @@ FORBIDDEN = {
     "protocols": {"cli", "serve"},
     "explain": {"cli", "serve"},
     "report": {"cli", "serve"},
+    "bench": {"engine", "cli", "serve"},
     "serve": {"cli"},
     "cluster": {"cli"},
     "errors": {"nn", *LOWER, *UPPER, "*"},

@@ -1,6 +1,6 @@
 """Recognition in video clips and volumes with pseudo-3-D residual networks.
 
-The door: `create_model`, `list_models`, `load`, `save`, `predict`. Names are looked up when they
+The door: `create_model`, `list_models`, `load`, `save`, `optimize`, `predict`. Names are looked up when they
 are first used, so that importing the package does not import torch.
 """
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pseudo3d.engine.predict import predict as predict
     from pseudo3d.models import create_model as create_model
     from pseudo3d.models import list_models as list_models
+    from pseudo3d.runtime.lower import optimize as optimize
     from pseudo3d.weights import load as load
     from pseudo3d.weights import save as save
 
@@ -20,11 +21,12 @@ _HOME = {
     "create_model": "pseudo3d.models",
     "list_models": "pseudo3d.models",
     "load": "pseudo3d.weights",
+    "optimize": "pseudo3d.runtime.lower",
     "predict": "pseudo3d.engine.predict",
     "save": "pseudo3d.weights",
 }
 
-__all__ = ["create_model", "list_models", "load", "predict", "save"]
+__all__ = ["create_model", "list_models", "load", "optimize", "predict", "save"]
 
 
 def __getattr__(name: str) -> Any:

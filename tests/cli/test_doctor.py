@@ -32,8 +32,8 @@ def rows():
 def test_every_part_has_one_row_and_this_machine_is_healthy(rows):
     names = [row.name for row in rows]
     assert len(names) == len(set(names))
-    assert {"python", "torch", "gpu", "bfloat16", "video", "lightning"} <= set(names)
-    assert {"safetensors", "cores", "memory", "disk"} <= set(names)
+    assert {"python", "torch", "gpu", "bfloat16", "optimized networks", "video"} <= set(names)
+    assert {"lightning", "safetensors", "cores", "memory", "disk"} <= set(names)
     assert [row for row in rows if row.core and row.state != "ok"] == []
     assert doctor.healthy(rows)
 
@@ -109,3 +109,11 @@ def test_little_disk_is_a_warning(monkeypatch):
     usage = type("usage", (), {"free": 2**20})
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
     assert doctor._disk().state == "warn"
+
+
+def test_a_torch_without_fused_convolutions_is_told(monkeypatch):
+    from pseudo3d.runtime import packed
+
+    monkeypatch.setattr(packed, "fused", lambda: False)
+    row = next(row for row in doctor.checks() if row.name == "optimized networks")
+    assert (row.state, "stand in" in row.detail, "torch==" in row.fix) == ("warn", True, True)

@@ -117,14 +117,22 @@ class Preprocessing:
         """
         if clips.ndim != 5:
             raise Pseudo3dError(f"clips have shape {tuple(clips.shape)}; wanted (N, C, T, H, W)")
-        x = self._colors(clips.float()) / self.scale
-        view = (1, -1, 1, 1, 1)
-        mean, std = (torch.tensor(v, device=x.device).view(view) for v in (self.mean, self.std))
-        base = (x - mean) / std
-        if not self.difference:
-            return base
-        change = torch.diff(x, dim=2, prepend=x[:, :, :1]) / self.difference_std
-        return torch.cat([base, change], 1)
+        x = self._colors(clips)
+        n, c, *rest = x.shape
+        out = torch.empty(
+            (n, self.channels, *rest),
+            dtype=torch.float32,
+            device=x.device,
+            memory_format=torch.channels_last_3d,  # what the convolutions take
+        )
+        for i in range(c):  # one pass over the bytes
+            offset = x.new_tensor(-self.mean[i] / self.std[i], dtype=torch.float32)
+            torch.add(offset, x[:, i], alpha=1 / (self.scale * self.std[i]), out=out[:, i])
+            if self.difference:
+                seen = x[:, i].float() / (self.scale * self.difference_std)
+                torch.sub(seen[:, 1:], seen[:, :-1], out=out[:, c + i, 1:])
+                out[:, c + i, 0] = 0
+        return out
 
     def _colors(self, x: Tensor) -> Tensor:
         """RGB or gray as read -> the base channels in their order."""
@@ -132,6 +140,7 @@ class Preprocessing:
         if have == 1 and want == 3:
             return x.expand(-1, 3, -1, -1, -1)
         if have == 3 and want == 1:
+            x = x.float()
             return torch.einsum("ncthw,c->nthw", x, x.new_tensor(_LUMA))[:, None]
         if have != want:
             raise Pseudo3dError(

@@ -1,10 +1,14 @@
 """What every network of the library shares: clip in, features and logits out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+import torch.fx
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pseudo3d.errors import Pseudo3dError
 
@@ -22,6 +26,7 @@ class Network(nn.Module):
     head: nn.Linear
     name: str = ""
     card: Any = None
+    checkpointing: bool = False  # keep only what enters a block; compute its inside again later
 
     def feature_map(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f t2 h2 w2"]:
         """Activations of the last stage, before the average over time and space.
@@ -32,7 +37,11 @@ class Network(nn.Module):
         check_clip(x, self.cfg.in_channels)
         x = self.stem(x.contiguous(memory_format=torch.channels_last_3d))
         for stage in self.stages:
-            x = stage(x)
+            if self.checkpointing and torch.is_grad_enabled():
+                for block in stage.children():
+                    x = _computed_twice(block, x)
+            else:
+                x = stage(x)
         return x
 
     def features(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f"]:
@@ -42,6 +51,32 @@ class Network(nn.Module):
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n k"]:
         """Logits, one row per clip."""
         return self.head(self.dropout(self.features(x)))
+
+
+def _computed_twice(block: nn.Module, x: Tensor) -> Tensor:
+    """Gradient checkpointing (Chen et al., 2016): less memory for a second forward pass."""
+    y: Tensor = checkpoint(
+        block,
+        x,
+        use_reentrant=False,
+        preserve_rng_state=False,  # no block draws random numbers
+        context_fn=lambda: (nullcontext(), _statistics_at_rest(block)),
+    )
+    return y
+
+
+@contextmanager
+def _statistics_at_rest(block: nn.Module) -> Iterator[None]:
+    """Batch norm as in training, without counting the batch a second time."""
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm3d)]
+    before = [(m.momentum, m.num_batches_tracked) for m in norms]
+    for module in norms:
+        module.momentum, module.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for module, (momentum, counted) in zip(norms, before, strict=True):
+            module.momentum, module.num_batches_tracked = momentum, counted
 
 
 def check_clip(x: Tensor, channels: int) -> None:
@@ -69,3 +104,6 @@ def check_clip(x: Tensor, channels: int) -> None:
         )
     if min(shape[2:]) < 1:
         raise Pseudo3dError(f"clip has shape {shape}: time, height and width must be at least 1")
+
+
+torch.fx.wrap("check_clip")  # one step of a traced network; it needs a real clip

@@ -170,7 +170,8 @@ class Bottleneck(nn.Module):
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h2 w2"]:
         y = self.act(self.reduce_norm(self.reduce(x)))
         y = self.expand_norm(self.expand(self.pair(y)))
-        return self.act(y + self.shortcut(x))
+        y += self.shortcut(x)
+        return self.act(y)
 
 
 class Basic(nn.Module):
@@ -198,7 +199,8 @@ class Basic(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h2 w2"]:
         y = self.refine_norm(self.refine(self.pair(x)))
-        return self.act(y + self.shortcut(x))
+        y += self.shortcut(x)
+        return self.act(y)
 
 
 def _shortcut(cin: int, cout: int, stride: int) -> nn.Module:

@@ -119,7 +119,25 @@ class Conv3d(nn.Conv3d):
         """1 x k x k: a 2-D convolution of N * T images."""
         if self.stride[0] > 1:
             x = x[:, :, :: self.stride[0]]
-        return self._images(x, self.weight[:, :, 0], padding)
+        if self._is_product(x):
+            return self._product(x[..., :: self.stride[1], :: self.stride[2]])
+        return self._images(x, self.weight.squeeze(2), padding)
+
+    def _is_product(self, x: Tensor) -> bool:
+        """Whether a matrix product is faster: many weights, few voxels.
+
+        oneDNN's convolution sorts its weights anew at every call; its product does not. In float32
+        the product would be MKL's, which is slower.
+        """
+        if self.groups > 1 or self.kernel_size != (1, 1, 1) or any(self.pads):
+            return False
+        few = x[:, 0].numel() <= self.in_channels * self.out_channels // 64
+        return few and _computes_in_bfloat16(x)
+
+    def _product(self, x: Tensor) -> Tensor:
+        """1 x 1 x 1: every voxel's channels times the weights."""
+        y = F.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
+        return y.permute(0, 4, 1, 2, 3)
 
     def _per_piece(self, x: Tensor, padding: tuple[int, int]) -> Tensor:
         """Kernel as long as its stride: the frames of a piece become channels of one image."""
@@ -148,7 +166,7 @@ class Conv3d(nn.Conv3d):
         image = x.permute(0, 2, 3, 4, 1).reshape(n, t, h * w, c).permute(0, 3, 1, 2)
         y = F.conv2d(
             image,
-            self.weight[..., 0],
+            self.weight.squeeze(3),
             self.bias,
             (st, 1),
             (padding, 0),

@@ -1,0 +1,201 @@
+"""Fold a network for inference: what follows a convolution linearly moves into its weights.
+
+Batch norm becomes weight and bias, and so do constant factors and the sum `y + T(y)` of a temporal
+convolution with its own input (block C). The result is a graph of plain torch modules: the one
+source of the faster forms, whatever the family.
+"""
+
+import operator
+from copy import deepcopy
+from typing import Any, Literal
+
+import jaxtyping
+import torch
+from torch import Tensor, fx, nn
+
+from pseudo3d.models.network import Network, check_clip
+
+_ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
+_RELUS = {torch.relu, torch.relu_, nn.functional.relu, "relu", "relu_"}
+
+
+class _Tracer(fx.Tracer):
+    """Looks into every module that has parts; one without parts is a step of its own."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.traced_func_name = part
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not any(m.children())
+
+
+def _trace(net: Network, part: str) -> fx.Graph:
+    checked = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)  # shape hints are for tensors
+    try:
+        return _Tracer(part).trace(net)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", checked)
+
+
+def fold(net: Network, part: Literal["forward", "features"] = "forward") -> fx.GraphModule:
+    """Copy a network as a graph of convolutions with bias, ReLU, sums and pooling, in eval mode.
+
+    Arithmetic on the weights is done in float64 and rounded once. `net` is left as it is.
+
+    Args:
+        part: "forward" ends with the logits, "features" before the classifier.
+    Shape:
+        (N, C, T, H, W) -> (N, K) or (N, F)
+    """
+    gm = deepcopy(fx.GraphModule(net, _trace(net, part))).double()
+    with torch.no_grad():
+        for change in (_simplify, _fold_norm, _fold_factor, _fold_skip):
+            for node in list(gm.graph.nodes):
+                change(gm, node)
+    gm.delete_all_unused_submodules()
+    gm.recompile()
+    return gm.float().eval()
+
+
+def module_of(gm: fx.GraphModule, node: Any) -> nn.Module | None:
+    """The module a node calls, or None."""
+    if not isinstance(node, fx.Node) or node.op != "call_module":
+        return None
+    return gm.get_submodule(str(node.target))
+
+
+def is_add(node: fx.Node) -> bool:
+    """Whether a node of a folded graph is the sum of two tensors."""
+    return node.target is operator.add
+
+
+def is_relu(node: fx.Node) -> bool:
+    """Whether a node of a folded graph is a ReLU."""
+    return node.target is torch.relu
+
+
+def _simplify(gm: fx.GraphModule, node: fx.Node) -> None:
+    """Bring the spellings of one thing together and drop what inference does not need."""
+    module = module_of(gm, node)
+    if node.target is check_clip:
+        gm.graph.erase_node(node)
+    elif node.target == "contiguous" or isinstance(module, nn.Dropout | nn.Identity):
+        _replace(gm, node, node.args[0])
+    elif isinstance(module, nn.Conv3d):
+        gm.set_submodule(str(node.target), _plain(module))
+    elif isinstance(module, nn.BatchNorm3d) and node.kwargs.get("relu"):
+        node.kwargs = {}
+        with gm.graph.inserting_after(node):
+            act = gm.graph.call_function(torch.relu, (node,))
+        node.replace_all_uses_with(act, lambda user: user is not act)
+    elif isinstance(module, nn.ReLU) or node.target in _RELUS:
+        _become(gm, node, torch.relu, node.args[:1])
+    elif node.target in _ADDS:
+        _become(gm, node, operator.add, node.args[:2])
+
+
+def _plain(conv: nn.Conv3d) -> nn.Conv3d:
+    """An `nn.Conv3d` with bias; ours computes the same, along other ways."""
+    plain = nn.Conv3d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]  # torch stores triples as tuples of any length
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        conv.groups,
+        padding_mode=conv.padding_mode,
+        device="meta",
+    )
+    bias = conv.bias if conv.bias is not None else conv.weight.new_zeros(conv.out_channels)
+    plain.weight = nn.Parameter(conv.weight.detach().clone(), requires_grad=False)
+    plain.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return plain
+
+
+def _become(gm: fx.GraphModule, node: fx.Node, function: Any, args: Any) -> None:
+    with gm.graph.inserting_after(node):
+        _replace(gm, node, gm.graph.call_function(function, tuple(args)))
+
+
+def _replace(gm: fx.GraphModule, node: fx.Node, by: Any) -> None:
+    node.replace_all_uses_with(by)
+    gm.graph.erase_node(node)
+
+
+def _fold_norm(gm: fx.GraphModule, node: fx.Node) -> None:
+    """y * scale + shift per channel goes into the convolutions that make y."""
+    norm = module_of(gm, node)
+    if not isinstance(norm, nn.BatchNorm3d):
+        return
+    makers = _makers(gm, node.args[0])
+    if makers and norm.running_var is not None and norm.running_mean is not None:
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        _absorb(makers, scale, norm.bias - norm.running_mean * scale)
+        _replace(gm, node, node.args[0])
+
+
+def _fold_factor(gm: fx.GraphModule, node: fx.Node) -> None:
+    """A constant times y goes into the convolutions that make y."""
+    y, factor = _product(node)
+    if y is not node and (makers := _makers(gm, y)):
+        scale = torch.full((makers[0].out_channels,), factor, dtype=torch.float64)
+        _absorb(makers, scale, torch.zeros_like(scale))
+        _replace(gm, node, y)
+
+
+def _fold_skip(gm: fx.GraphModule, node: fx.Node) -> None:
+    """factor * x + conv(x) is one convolution: the identity goes to the middle of its kernel."""
+    if not is_add(node):
+        return
+    for one, other in (node.args, node.args[::-1]):
+        conv, (x, factor) = module_of(gm, one), _product(other)
+        if not isinstance(one, fx.Node) or not isinstance(conv, nn.Conv3d):
+            continue
+        if len(one.users) == 1 and one.args[0] is x and _keeps_shape(conv):
+            t, h, w = (int(k) // 2 for k in conv.kernel_size)
+            conv.weight[:, :, t, h, w] += factor * torch.eye(conv.out_channels).double()
+            _replace(gm, node, one)
+            if isinstance(other, fx.Node) and other is not x and not other.users:
+                gm.graph.erase_node(other)
+            return
+
+
+def _product(node: Any) -> tuple[Any, float]:
+    """(y, factor) of a node that is y times a constant; (node, 1) of any other."""
+    if isinstance(node, fx.Node) and node.target in {operator.mul, torch.mul, "mul"}:
+        for y, factor in (node.args, node.args[::-1]):
+            if isinstance(y, fx.Node) and isinstance(factor, int | float):
+                return y, float(factor)
+    return node, 1.0
+
+
+def _makers(gm: fx.GraphModule, node: Any) -> list[nn.Conv3d]:
+    """The convolutions whose sum a node is; none where something else looks at the node too."""
+    if not isinstance(node, fx.Node) or len(node.users) != 1:
+        return []
+    conv = module_of(gm, node)
+    if isinstance(conv, nn.Conv3d):
+        return [conv]
+    if is_add(node) and node.args[0] is not node.args[1]:
+        parts = [_makers(gm, arg) for arg in node.args]
+        return [conv for part in parts for conv in part] if all(parts) else []
+    return []
+
+
+def _absorb(makers: list[nn.Conv3d], scale: Tensor, shift: Tensor) -> None:
+    for conv in makers:
+        conv.weight.mul_(scale.view(-1, 1, 1, 1, 1))
+        conv.bias.mul_(scale)  # type: ignore[union-attr]  # a folded convolution has a bias
+    makers[0].bias.add_(shift)  # type: ignore[union-attr]
+
+
+def _keeps_shape(conv: nn.Conv3d) -> bool:
+    """Whether output voxel i of a convolution lies on input voxel i, channel for channel."""
+    reach = [d * (k - 1) for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
+    same = [2 * int(str(p)) == r for p, r in zip(conv.padding, reach, strict=True)]
+    odd = all(k % 2 for k in conv.kernel_size)
+    plain = conv.groups == 1 and conv.in_channels == conv.out_channels
+    return plain and odd and all(same) and set(conv.stride) == {1}

@@ -1,0 +1,60 @@
+"""A folded network computes what the network does, with nothing left to fold."""
+
+import operator
+
+import pytest
+import torch
+from torch import nn
+
+from pseudo3d.runtime.fold import fold
+from runtime.cases import CASES, ODD, Odd
+
+
+def relative(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_folded_network_equals_the_network(trained, case):
+    net = trained(CASES[case][0], **CASES[case][1])
+    clip = torch.randn(2, 3, 7, 33, 40)
+    with torch.inference_mode():
+        assert relative(fold(net)(clip), net(clip)) < 3e-6
+        assert relative(fold(net, "features")(clip), net.features(clip)) < 3e-6
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_is_left_to_fold(trained, case):
+    graph = fold(trained(CASES[case][0], **CASES[case][1]))
+    left = [m for m in graph.modules() if isinstance(m, nn.BatchNorm3d | nn.Dropout | nn.ReLU)]
+    assert left == []
+    assert not any(node.target in (operator.mul, "contiguous") for node in graph.graph.nodes)
+
+
+@pytest.mark.parametrize("semantics", ["release", "modern"])
+def test_the_sum_of_block_c_goes_into_its_temporal_kernel(trained, semantics):
+    config = {"depths": (1, 1, 1, 1), "time_stages": (True,) * 4, "semantics": semantics}
+    sums = {
+        mix: sum(
+            node.target is operator.add
+            for node in fold(trained("p3d_nano", mixes=(mix,), **config)).graph.nodes
+        )
+        for mix in "ABC"
+    }
+    assert sums == {"A": 4, "B": 8, "C": 4}  # four shortcuts; B adds its two branches
+
+
+def test_folding_leaves_the_network_alone(trained):
+    net = trained("p3d_nano").train()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    fold(net)
+    assert net.training
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_another_part_looks_at_is_not_folded(kind):
+    net = Odd(kind).eval()
+    clip = torch.randn(1, 3, 4, 6, 6)
+    with torch.inference_mode():
+        assert relative(fold(net)(clip), net(clip)) < 1e-6
