@@ -46,7 +46,7 @@ clean:
 	@touch $@
 
 .venv/dev: $(INPUTS)
-	$(call venv,.[dev])
+	$(call venv,.[dev,eval,export])
 	@touch .venv/base $@
 
 .venv/docs: $(INPUTS)

@@ -2,24 +2,14 @@
 
 import csv
 import datetime
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pseudo3d.bench.machine import machine
+
 RESULTS = Path(__file__).parent / "results"
-
-
-def machine() -> str:
-    """Processor and cores, without the host's name."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores"
 
 
 def record(table: str, row: dict[str, Any]) -> None:

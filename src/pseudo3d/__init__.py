@@ -1,7 +1,7 @@
 """Recognition in video clips and volumes with pseudo-3-D residual networks.
 
-The door: `create_model`, `list_models`, `load`, `save`, `optimize`, `predict`. Names are looked up when they
-are first used, so that importing the package does not import torch.
+The door is `__all__` below. Names are looked up when they are first used, so that importing the
+package does not import torch.
 """
 
 from importlib import import_module
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pseudo3d.engine.predict import predict as predict
+    from pseudo3d.engine.predict import predict_many as predict_many
     from pseudo3d.models import create_model as create_model
     from pseudo3d.models import list_models as list_models
     from pseudo3d.runtime.lower import optimize as optimize
@@ -23,10 +24,19 @@ _HOME = {
     "load": "pseudo3d.weights",
     "optimize": "pseudo3d.runtime.lower",
     "predict": "pseudo3d.engine.predict",
+    "predict_many": "pseudo3d.engine.predict",
     "save": "pseudo3d.weights",
 }
 
-__all__ = ["create_model", "list_models", "load", "optimize", "predict", "save"]
+__all__ = [
+    "create_model",
+    "list_models",
+    "load",
+    "optimize",
+    "predict",
+    "predict_many",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

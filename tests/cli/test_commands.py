@@ -32,6 +32,27 @@ def test_models_gives_parameters_macs_and_field_of_view(p3d):
     assert text[1].split("\t")[0] == "resnet18"
 
 
+def test_models_forecasts_memory(p3d):
+    line = ("models", "p3d_nano", "--memory", "--batch", 2, "--frames", 4, "--size", 16)
+    done = p3d(*line, "--precision", "bf16", "--checkpointing")
+    assert done.returncode == 0, done.stderr
+    head, training, forward = (row.split("\t") for row in done.stdout.splitlines())
+    assert head[0] == "MiB at 2x4x16x16, bf16"
+    assert [row[0] for row in (training, forward)] == ["p3d_nano training", "p3d_nano forward"]
+    assert int(training[-1]) > int(forward[-1]) > 0
+    rows = json.loads(p3d(*line, "--json").stdout)
+    assert rows[0]["total"] > rows[0]["weights"] > 0
+
+
+def test_the_batch_may_be_as_large_as_memory_allows(p3d, films, tmp_path):
+    done = p3d(
+        "train", films, "--model", "p3d_nano", "--frames", 2, "--size", 16, "--batch", "auto",
+        "--set", "steps=1", "--set", "batch=4", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "batch 4: the largest that" in done.stderr
+
+
 def test_an_unknown_model_is_one_message_with_the_nearest_name(p3d):
     done = p3d("models", "p3d500")
     assert done.returncode == 1

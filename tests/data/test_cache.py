@@ -58,11 +58,15 @@ def test_a_video_is_decoded_once(items, store, decoded):
     assert decoded == ["0.mp4"]
 
 
-def test_without_a_folder_every_read_decodes(items, decoded):
+def test_without_a_folder_every_use_decodes(items, decoded):
     store = FrameStore(resize=24)
     first, again = store.read(items[0]), store.read(items[0])
-    assert decoded == ["0.mp4"] * 2
+    assert decoded == []  # a file that tells its times is left alone until frames are taken
     assert np.array_equal(first.pixels, again.pixels)
+    assert np.array_equal(first.pixels, read_video(items[0].path, size=24).frames)
+    sent = pickle.loads(pickle.dumps(store))
+    assert sent._indexes == {}
+    assert np.array_equal(sent.read(items[0]).pixels, first.pixels)
 
 
 def test_fill_decodes_what_is_missing_and_tells_its_progress(items, store, decoded):

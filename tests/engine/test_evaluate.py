@@ -1,6 +1,7 @@
 """Scores are those of a few plain lines of arithmetic, whatever the batches."""
 
 import json
+import threading
 from collections import Counter
 
 import numpy as np
@@ -9,11 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pseudo3d.data import pick
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.manifest import Item, Manifest
 from pseudo3d.data.video import read_video, write_video
 from pseudo3d.engine.evaluate import Evaluation, Protocol, evaluate
 from pseudo3d.errors import ManifestError, WeightsError
+from pseudo3d.runtime.lower import optimize
 from pseudo3d.weights import load
 
 LIGHTS = {name: 30.0 + 25 * i for i, name in enumerate("abcdefgh")}
@@ -152,3 +155,41 @@ def test_a_trained_network_recognizes_people_it_has_not_seen(trained, films, sto
     found = evaluate(net, films.split("test"), store, Protocol(views=2, split="test"))
     assert found.hit(1) >= 5 / 6
     assert found.hit(5) == 1.0
+
+
+def test_without_a_cache_each_video_is_decoded_once_and_in_another_thread(
+    ramps, meter, monkeypatch
+):
+    opened, inner = [], pick.pick
+
+    def counted(frames, numbers):
+        opened.append((frames.path, threading.current_thread() is threading.main_thread()))
+        return inner(frames, numbers)
+
+    monkeypatch.setattr(pick, "pick", counted)
+    for batch in (2, 6, 100):  # less than the views of a video, more, all
+        opened.clear()
+        protocol = Protocol(views=4, batch=batch)
+        found = evaluate(meter(LIGHTS), ramps, FrameStore(resize=16), protocol)
+        assert opened == [(item.path, False) for item in ramps.items]
+        probs, _ = by_hand(ramps, 4)
+        assert np.allclose(found.probs.numpy(), probs.mean(1), atol=1e-5)
+
+
+def test_an_error_while_reading_ahead_is_told(ramps, meter, tmp_path):
+    gone = Item(path=tmp_path / "gone.mp4", label="a")
+    with pytest.raises(FileNotFoundError):
+        evaluate(
+            meter(LIGHTS), Manifest((*ramps.items, gone), tuple(LIGHTS)), FrameStore(resize=16)
+        )
+    assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
+
+
+def test_a_path_and_a_runner_are_evaluated_too(trained, films, store):
+    path, part = trained / "weights.safetensors", films.split("test")
+    net = load(path)
+    own, by_path, by_runner = (
+        evaluate(model, part, store).probs for model in (net, path, optimize(net))
+    )
+    assert torch.equal(own, by_path)
+    assert torch.equal(own, by_runner)

@@ -1,6 +1,7 @@
 """A video in, what happens when out, in memory that does not grow with the video."""
 
 import csv
+import threading
 from io import StringIO
 
 import av
@@ -10,12 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pseudo3d.data import pick
 from pseudo3d.data.cache import Frames, FrameStore
 from pseudo3d.data.manifest import Item, Manifest
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.video import write_video
 from pseudo3d.engine.evaluate import Protocol, evaluate
-from pseudo3d.engine.predict import predict
+from pseudo3d.engine.predict import Prediction, predict, predict_many
 from pseudo3d.engine.windows import Cutter, Piece, Windows
 from pseudo3d.errors import Pseudo3dError, VideoError, WeightsError
 from pseudo3d.weights import load
@@ -240,3 +242,98 @@ def test_items_with_a_span_are_cut_to_it(dawn, meter):
     items = [Item(path=dawn, label=name, start=a, end=b) for a, b, name in spans]
     found = evaluate(meter(DAY), Manifest(tuple(items), tuple(DAY)))
     assert found.hit(1) == found.clip_hit1 == 1.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Videos of different length and frame rate, with one between them that is broken."""
+    home, files = tmp_path_factory.mktemp("folder"), []
+    for i, (count, fps) in enumerate([(3, 10), (25, 25), (90, 30), (40, 10), (1, 10), (33, 15)]):
+        light = torch.linspace(30, 220, count).roll(i * count // 6).byte().view(1, count, 1, 1)
+        files.append(home / f"{i}.mp4")
+        write_video(files[-1], light.expand(3, -1, 16, 24), fps=fps)
+    files.insert(2, home / "broken.mp4")
+    files[2].write_bytes(b"no video")
+    return files
+
+
+@pytest.mark.parametrize("how", [{}, {"sampling": "dense", "frames": 8}, {"frames": 4}])
+@pytest.mark.parametrize("batch", [1, 8, 100])
+def test_many_videos_get_the_answers_of_each_alone(folder, meter, how, batch):
+    net = meter(DAY, training=SECOND, **how)
+    found = list(predict_many(net, iter([*folder, lit(40, 200)]), batch=batch))
+    assert [source for source, _ in found[:-1]] == folder
+    for source, result in found:
+        if source == folder[2]:
+            assert isinstance(result, VideoError)
+            assert "broken.mp4" in str(result)
+            continue
+        alone = predict(net, source)
+        assert result.source == alone.source
+        assert np.array_equal(result.starts, alone.starts)
+        assert np.array_equal(result.ends, alone.ends)
+        assert result.window_probs == pytest.approx(alone.window_probs, abs=1e-5)
+
+
+def test_many_videos_fill_the_batches_and_two_sizes_are_enough(folder, trained):
+    net = load(trained / "weights.safetensors")
+    sizes = []
+
+    class Runner:
+        name, precision, card = "runner", "fp32", net.card
+
+        def __call__(self, clips):
+            sizes.append(len(clips))
+            return net(clips)
+
+    found = dict(predict_many(Runner(), folder, batch=4))
+    clips = sum(
+        5 if len(f.starts) == 1 else len(f.starts) for f in found.values() if f != found[folder[2]]
+    )
+    assert sizes == [4] * (clips // 4) + [1] * (clips % 4)
+    single = [predict(Runner(), file).probs for file in folder if file != folder[2]]
+    many = [found[file].probs for file in folder if file != folder[2]]
+    assert np.allclose(single, many, atol=1e-5)
+
+
+def test_answers_come_as_soon_as_they_are_known_and_nothing_stays_behind(folder, meter):
+    asked = []
+
+    def sources():
+        for file in [file for file in folder * 30 if file.name != "broken.mp4"]:
+            asked.append(file)
+            yield file
+
+    answers = predict_many(meter(DAY, training=SECOND), sources())
+    first, result = next(answers)
+    assert first == folder[0]
+    assert isinstance(result, Prediction)
+    assert len(asked) < 20
+    answers.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
+
+
+def test_an_error_of_the_network_is_no_error_of_a_file(folder, meter):
+    net = meter(DAY, training=SECOND)
+
+    def refuse(x):
+        raise Pseudo3dError("no such clip")
+
+    net.forward = refuse
+    with pytest.raises(Pseudo3dError, match="no such clip"):
+        list(predict_many(net, folder, batch=1))
+    assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
+
+
+def test_a_short_video_is_decoded_where_its_clips_need_it(folder, meter, monkeypatch):
+    longer = {"clip_seconds": 3.0, "longest_seconds": 3.0}
+    net = meter(DAY, training=longer)  # one frame, five views
+    taken, inner = [], pick.image_of
+    monkeypatch.setattr(pick, "image_of", lambda *args: taken.append(1) or inner(*args))
+    found = predict(net, folder[3])  # 90 frames
+    assert len(taken) == 5
+    monkeypatch.setattr("pseudo3d.engine.predict.index_file", lambda path: None)
+    streamed = predict(net, folder[3])
+    assert len(taken) == 5
+    assert (found.starts, found.ends) == (streamed.starts, pytest.approx(streamed.ends))
+    assert np.array_equal(found.window_probs, streamed.window_probs)

@@ -191,6 +191,22 @@ def test_bfloat16_weight_gradients_are_right_on_few_frames(kernel, dilation, t, 
     assert (ours - exact).norm() / exact.norm() < 2e-2
 
 
+@pytest.mark.parametrize("mode", ["pure", "autocast"])
+@pytest.mark.parametrize(("stride", "bias"), [(1, False), (2, True)])
+def test_a_wide_layer_on_few_voxels_is_a_product_in_bfloat16(mode, stride, bias):
+    torch.manual_seed(0)
+    conv = Conv3d(64, 128, (1, 1, 1), stride=(1, stride, stride), bias=bias)
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight.bfloat16())
+    clip = torch.randn(1, 64, 2, 6, 6).bfloat16().float()
+    wanted, exact = gradients(conv, clip, "float32")
+    with ConvolutionRanks() as seen:
+        y, ours = gradients(conv, clip, mode)
+    assert seen.ranks == set()
+    assert (y - wanted).norm() / wanted.norm() < 1e-2
+    assert (ours - exact).norm() / exact.norm() < 1e-2
+
+
 # --- formulas and refusals
 
 

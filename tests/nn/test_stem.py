@@ -57,6 +57,36 @@ def test_time_pool_takes_the_maximum_over_frames_and_keeps_the_rest(factor):
     assert_close(y[:, :, 2], x[:, :, -1])
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_pairs_of_frames_pool_as_in_torch_forward_and_backward(layout):
+    """Ties included: the gradient goes to the earlier frame."""
+    x = torch.randint(0, 3, (2, 8, 6, 4, 4)).double().contiguous(memory_format=layout)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, wanted = time_pool(2)(ours), F.max_pool3d(theirs, (2, 1, 1))
+    slope = torch.randn_like(y)
+    y.backward(slope)
+    wanted.backward(slope)
+    assert_close(y, wanted, rtol=0, atol=0)
+    assert_close(ours.grad, theirs.grad, rtol=0, atol=0)
+    assert ours.grad.stride() == x.stride()
+
+
+@pytest.mark.parametrize(
+    "pool", [MaxPool((2, 1, 1), (2, 1, 1)), MaxPool((1, 3, 3), (1, 2, 2), (0, 1, 1))]
+)
+def test_pooling_keeps_the_fast_layout_forward_and_backward(pool):
+    x = torch.randn(2, 8, 4, 6, 6).contiguous(memory_format=torch.channels_last_3d)
+    y = pool(x.requires_grad_())
+    y.backward(torch.randn_like(y))
+    for tensor in (y, x.grad):
+        assert tensor.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_pooling_pairs_has_the_right_slope():
+    x = torch.randn(1, 2, 4, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(time_pool(2), x)
+
+
 def test_time_pool_of_one_is_nothing():
     assert isinstance(time_pool(1), nn.Identity)
 

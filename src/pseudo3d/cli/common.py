@@ -41,9 +41,13 @@ def say_json(value: Any) -> None:
 
 
 def use_threads(count: int | None) -> None:
-    """Set torch's threads; waiting threads sleep, so that other work on the cores is not slowed."""
+    """Set torch's threads; waiting ones sleep, and freed memory is kept for the next layer."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
+
+    from pseudo3d.runtime.process import keep_memory
+
+    keep_memory()
 
     if count is not None:
         torch.set_num_threads(count)

@@ -1,7 +1,7 @@
 """`p3d evaluate`: scores of a network on labeled videos."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,10 +16,14 @@ from pseudo3d.cli.common import (
     say_json,
     use_threads,
 )
+from pseudo3d.cli.running import Precision, Runtime, Runtimes, Weights, open_model
+
+if TYPE_CHECKING:
+    from pseudo3d.engine.evaluate import Evaluation
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    weights: Weights,
     data: Annotated[
         Path, typer.Argument(help="CSV manifest, or a folder with one folder per class.")
     ],
@@ -33,6 +37,8 @@ def evaluate(
         Path | None, typer.Option(help="Save the confusion matrix as a picture (PNG).")
     ] = None,
     cache: Cache = "auto",
+    runtime: Runtime = Runtimes.auto,
+    precision: Precision = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -41,10 +47,9 @@ def evaluate(
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.engine.evaluate import Protocol, known
     from pseudo3d.engine.evaluate import evaluate as run
-    from pseudo3d.weights import load
 
-    net = load(weights)
-    pre, classes = known(net)
+    model = open_model(weights, runtime, precision, threads)
+    pre, classes = known(model)
     manifest, part = read_manifest(data, classes), split
     if group:
         manifest, part = manifest.hold_out(group)[1], "groups " + ", ".join(group)
@@ -52,7 +57,8 @@ def evaluate(
         manifest = manifest.split(split)
     store = open_store(manifest, pre.resize, pre.color == "gray", cache)
     with progress_bar("evaluating") as progress:
-        found = run(net, manifest, store, Protocol(views=views, batch=batch, split=part), progress)
+        protocol = Protocol(views=views, batch=batch, split=part)
+        found = run(model, manifest, store, protocol, progress)
     if confusion is not None:
         from pseudo3d.report.plots import confusion_png
 
@@ -60,7 +66,12 @@ def evaluate(
         note(f"confusion matrix: {confusion}")
     if json:
         say_json(found.to_dict())
-        return
+    else:
+        _tell(found)
+
+
+def _tell(found: "Evaluation") -> None:
+    """Print the scores, how they were measured, and what is missing from them."""
     say(f"video_hit@1\t{found.hit(1):.1%}")
     say(f"video_hit@5\t{found.hit(5):.1%}")
     say(f"clip_hit@1\t{found.clip_hit1:.1%}")

@@ -14,6 +14,14 @@ def models(
         int, typer.Option(min=1, help="Frames of the clip MACs are counted for.")
     ] = 16,
     size: Annotated[int, typer.Option(min=1, help="Side of that clip, pixels.")] = 160,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Say what training and a forward pass need instead.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Clips per batch, for --memory.")] = 8,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16, for --memory.")] = "fp32",
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute blocks twice, for --memory.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List networks: parameters, multiply-adds of a clip, field of view (frames, height, width)."""
@@ -28,6 +36,9 @@ def models(
     names = list_models(pattern)
     if not names:
         raise Pseudo3dError(unknown("model", pattern, list_models()))
+    if memory:
+        _memory(names, (batch, frames, size), precision, checkpointing, json)
+        return
     with torch.device("meta"):
         found = {name: profile(create_model(name), frames, size) for name in names}
     if json:
@@ -38,6 +49,43 @@ def models(
     for name, row in found.items():
         view = "x".join(map(str, row.field_of_view))
         say(f"{name}\t{row.parameters / 1e6:.2f} M\t{row.macs / 1e9:.2f} G\t{view}")
+
+
+def _memory(
+    names: list[str], clips: tuple[int, int, int], precision: str, checkpointing: bool, json: bool
+) -> None:
+    """Print the forecast for AdamW with averaged weights, as the recipe `cpu` trains."""
+    from dataclasses import asdict
+
+    import torch
+
+    from pseudo3d.models import create_model
+    from pseudo3d.models.memory import forecast
+
+    if precision not in ("fp32", "bf16"):
+        raise typer.BadParameter(f"{precision!r}; wanted fp32 or bf16", param_hint="--precision")
+    rows = []
+    for name in names:
+        with torch.device("meta"):
+            net = create_model(name)
+        for train in (True, False):
+            need = forecast(
+                net,
+                *clips,
+                precision,  # type: ignore[arg-type]  # checked above
+                train,
+                checkpointing=checkpointing and train,
+            )
+            what = "training" if train else "forward"
+            rows.append({"name": name, "for": what, **asdict(need), "total": need.total})
+    if json:
+        say_json(rows)
+        return
+    batch, frames, size = clips
+    say(f"MiB at {batch}x{frames}x{size}x{size}, {precision}\t" + "\t".join(list(rows[0])[2:]))
+    for row in rows:
+        sizes = [f"{row[key] / 2**20:.0f}" for key in list(row)[2:]]
+        say(f"{row['name']} {row['for']}\t" + "\t".join(sizes))
 
 
 def scan(

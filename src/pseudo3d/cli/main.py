@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from pseudo3d.cli import demo, evaluate, info, predict, train
+from pseudo3d.cli import bench, demo, evaluate, export, info, pack, predict, train
 from pseudo3d.errors import Pseudo3dError
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ def about() -> None:
     """Recognition in video clips and volumes with pseudo-3-D residual networks."""
 
 
-for module in (demo, train, evaluate, predict, info):
+for module in (demo, train, evaluate, predict, export, pack, info, bench):
     module.add_to(app)
 
 

@@ -1,18 +1,24 @@
 """`p3d predict`: what happens in new videos."""
 
+import sys
+from collections.abc import Generator
+from contextlib import closing, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pseudo3d.cli.common import Json, Threads, note, say, say_json, use_threads
+from pseudo3d.cli.common import Json, Threads, note, progress_bar, say, say_json, use_threads
+from pseudo3d.cli.running import Precision, Runtime, Runtimes, Weights, open_model
 
 if TYPE_CHECKING:
     from pseudo3d.engine.predict import Prediction
+    from pseudo3d.engine.windows import Windows
+    from pseudo3d.runtime.runner import Runner
 
 
 def predict(
-    weights: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    weights: Weights,
     videos: Annotated[list[Path], typer.Argument(help="Video files, or folders of them.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to list.")] = 5,
     window: Annotated[float | None, typer.Option(min=0.01, help="Seconds per window.")] = None,
@@ -25,35 +31,30 @@ def predict(
         Path | None, typer.Option(help="Save the video with its label on every frame (MP4).")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Save one row per window.")] = None,
+    runtime: Runtime = Runtimes.auto,
+    precision: Precision = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Recognize what happens in videos; a file that cannot be read does not stop the others."""
     use_threads(threads)
-    from pseudo3d.engine.predict import predict as run
     from pseudo3d.engine.windows import Windows
-    from pseudo3d.errors import VideoError
-    from pseudo3d.weights import load
 
     files = _files(videos)
-    net = load(weights)
+    model = open_model(weights, runtime, precision, threads)
     plan = Windows(seconds=window, hop=hop, views=views)
     found: list[Prediction] = []
     failed: dict[Path, str] = {}
-    for file in files:
-        try:
-            result = run(net, file, windows=plan)
-        except (VideoError, FileNotFoundError) as err:
-            failed[file] = str(err)
-            note(f"error: {err}")
-            continue
-        found.append(result)
-        if result.problem:
-            note(f"warning: {file}: {result.problem}")
-        if not json:
-            names = ", ".join(f"{name} {prob:.1%}" for name, prob in result.top(top))
-            say(f"{file}\t{result.label}\t{names}")
-        _pictures(result, file, _for(timeline, file, files), _for(annotate, file, files))
+    bar = json or not sys.stdout.isatty()  # else the printed answers show the progress
+    with closing(_answers(model, files, plan, bar=bar)) as answers:
+        for file, result in answers:
+            if isinstance(result, Exception):
+                failed[file] = str(result)
+                note(f"error: {result}")
+                continue
+            found.append(result)
+            _tell(result, None if json else top)
+            _pictures(result, file, _for(timeline, file, files), _for(annotate, file, files))
     if csv is not None:
         _save_csv(found, csv)
     if json:
@@ -63,6 +64,30 @@ def predict(
         )
     if failed:
         raise typer.Exit(1)
+
+
+def _answers(
+    model: "Runner", files: list[Path], plan: "Windows", *, bar: bool
+) -> Generator[tuple[Path, "Prediction | Exception"]]:
+    """Each file with what is seen in it."""
+    from pseudo3d.engine.predict import predict_many
+
+    shown = progress_bar("recognizing") if bar and len(files) > 1 else nullcontext(None)
+    results = sys.stdout
+    with shown as progress, redirect_stdout(results):  # a bar would send them to stderr
+        for done, answer in enumerate(predict_many(model, files, windows=plan), start=1):
+            yield answer
+            if progress is not None:
+                progress(done, len(files))
+
+
+def _tell(result: "Prediction", top: int | None) -> None:
+    """Print one answer; None prints only what is wrong with the file."""
+    if result.problem:
+        note(f"warning: {result.source}: {result.problem}")
+    if top is not None:
+        names = ", ".join(f"{name} {prob:.1%}" for name, prob in result.top(top))
+        say(f"{result.source}\t{result.label}\t{names}")
 
 
 def _files(videos: list[Path]) -> list[Path]:

@@ -24,7 +24,9 @@ def train(
     frames: Annotated[int | None, typer.Option(min=1, help="Frames in a clip.")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side of the crop, pixels.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Clips per batch.")] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Clips per batch; auto: as many as memory holds.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     seed: Annotated[int, typer.Option(help="Every random draw follows from it.")] = 0,
@@ -63,21 +65,23 @@ def train(
     from pseudo3d.cli.bars import TrainingBar
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.engine.recipes import recipe as recipe_by_name
-    from pseudo3d.engine.train import Job, claim
+    from pseudo3d.engine.train import RUN, Job, claim
     from pseudo3d.engine.train import train as run
     from pseudo3d.engine.trainer import LAST
 
-    plain = {"epochs": epochs, "batch": batch, "lr": lr, "precision": precision}
+    plain = {"epochs": epochs, "batch": _count(batch), "lr": lr, "precision": precision}
     changes = {key: value for key, value in plain.items() if value is not None}
     how = _recipe(recipe_by_name(recipe), {**changes, **key_values(set_ or [])}, frames, size)
     resume = (out / LAST).exists()
-    job = Job(recipe=how, out=out, seed=seed, workers=workers, resume=resume)
-    claim(job)
+    claim(Job(recipe=how, out=out, resume=resume))
     parts = divide(read_manifest(data), hold_out or [], watch or [], seed)
     gray = how.input.get("color") == "gray"
     everything = [p.items for p in (parts.train, parts.val) if p is not None]
     listed = type(parts.train)(tuple(i for items in everything for i in items), parts.train.classes)
     network = _network(model, key_values(net or []), how, len(parts.train.classes), seed)
+    if batch == "auto":
+        how = _fit(how, network, out / RUN if resume else None)
+    job = Job(recipe=how, out=out, seed=seed, workers=workers, resume=resume)
     if weights is not None and not resume:
         note(start_from(network, weights, parts.train.classes))
     store = open_store(listed, how.input["resize"], gray, cache)
@@ -85,6 +89,31 @@ def train(
     note(f"{'resuming' if resume else 'training'} {model} on {what}")
     path = run(network, parts, store, job, [TrainingBar()])
     say(str(path))
+
+
+def _count(batch: str | None) -> int | None:
+    """A number of clips; None where it is not given or found later."""
+    if batch is None or batch == "auto":
+        return None
+    if not batch.isdecimal() or int(batch) < 1:
+        raise typer.BadParameter(
+            f"{batch!r}; wanted a number of clips or auto", param_hint="--batch"
+        )
+    return int(batch)
+
+
+def _fit(how: "Recipe", network: "Network", run: Path | None) -> "Recipe":
+    """The recipe with a batch that fits into memory; an interrupted run keeps its own."""
+    from pseudo3d.engine.batch import batch_of_run, fit_batch
+    from pseudo3d.runtime.process import free_memory
+
+    if run is not None:
+        return batch_of_run(how, run)
+    room = int(0.8 * free_memory())
+    how = fit_batch(how, network, room)
+    steps = f", {how.accumulate} batches per step" if how.accumulate > 1 else ""
+    note(f"batch {how.batch}{steps}: the largest that {room >> 20} MiB hold")
+    return how
 
 
 def _recipe(

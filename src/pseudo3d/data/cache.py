@@ -19,12 +19,14 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from pseudo3d.data.manifest import Item
+from pseudo3d.data.pick import FileFrames, Index, file_frames, index_file
 from pseudo3d.data.transforms import short_side
 from pseudo3d.data.video import Video, probe, read_video
 from pseudo3d.errors import Pseudo3dError, VideoError
 
 Progress = Callable[[int, int], None]
 SHARE_OF_DISK = 0.5  # of the free space, at most
+HELD_INDEXES = 10_000  # files whose frame times a process remembers, some 3 KB each
 HELD_BYTES = 512 * 2**20  # frames a process keeps in memory; the rest is mapped when it is read
 
 
@@ -45,6 +47,10 @@ class Frames:
         """Frames by number, repeats allowed."""
         return torch.from_numpy(self.pixels[:, index.numpy()])
 
+    def clips(self, indices: Sequence[Tensor]) -> list[UInt8[Tensor, "c t h w"]]:
+        """Several clips."""
+        return [self.take(index) for index in indices]
+
 
 @dataclass
 class FrameStore:
@@ -53,7 +59,7 @@ class FrameStore:
     Args:
         resize: shorter side in pixels.
         gray: one channel instead of RGB.
-        folder: where decoded frames live; None decodes on every read.
+        folder: where decoded frames live; None decodes what is asked for on every read.
     """
 
     resize: int
@@ -61,18 +67,18 @@ class FrameStore:
     folder: Path | None = None
     quarantined: dict[Path, str] = field(default_factory=dict)  # file -> what is wrong with it
     _held: dict[Item, Frames] = field(default_factory=dict, repr=False)
+    _indexes: dict[Path, Index | None] = field(default_factory=dict, repr=False)
     _room: int = HELD_BYTES
 
-    def read(self, item: Item) -> Frames:
-        """The item's frames, from the cache where possible.
+    def read(self, item: Item) -> Frames | FileFrames:
+        """The item's frames: from the cache, or without a folder still in their file.
 
         Raises:
             VideoError: the file cannot be read.
             Pseudo3dError: the folder cannot hold the frames.
         """
         if self.folder is None:
-            video = self._decode(item)
-            return Frames(pixels=video.frames.numpy(), times=video.times)
+            return self._in_file(item)
         if item in self._held:
             return self._held[item]
         frames = self._map(item, self.folder)
@@ -81,6 +87,19 @@ class FrameStore:
             frames = replace(frames, pixels=np.array(frames.pixels))
             self._held[item] = frames
         return frames
+
+    def _in_file(self, item: Item) -> Frames | FileFrames:
+        """The item's frames, not decoded yet where the file tells their times."""
+        index = self._indexes[item.path] if item.path in self._indexes else index_file(item.path)
+        if len(self._indexes) < HELD_INDEXES:
+            self._indexes[item.path] = index
+        if index is not None:
+            span = (item.start, item.end)
+            found = file_frames(item.path, index, span, size=self.resize, gray=self.gray)
+            if found is not None:
+                return found
+        video = self._decode(item)
+        return Frames(pixels=video.frames.numpy(), times=video.times)
 
     def _map(self, item: Item, folder: Path) -> Frames:
         """The item's frames in the cache, decoded first if they are not there."""
@@ -102,7 +121,7 @@ class FrameStore:
 
     def __getstate__(self) -> dict[str, Any]:
         """Frames do not travel to other processes."""
-        return {**self.__dict__, "_held": {}, "_room": HELD_BYTES}
+        return {**self.__dict__, "_held": {}, "_indexes": {}, "_room": HELD_BYTES}
 
     def fill(self, items: Sequence[Item], progress: Progress | None = None) -> None:
         """Decode what is not there yet, on all cores; unreadable files go to `quarantined`.

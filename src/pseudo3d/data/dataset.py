@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pseudo3d.data import sampling
 from pseudo3d.data.cache import Frames, FrameStore
 from pseudo3d.data.manifest import Item
+from pseudo3d.data.pick import FileFrames
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.transforms import center_crop
 
@@ -52,23 +53,46 @@ class ClipDataset(Dataset):
         self, items: Sequence[Item], labels: Sequence[int], store: FrameStore, spec: ClipSpec
     ) -> None:
         self.items, self.labels, self.store, self.spec = items, labels, store, spec
+        self._last: tuple[int, list[Tensor]] = (-1, [])  # an item and its evaluation views
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, int, int]:
+        clip = self._random(draw) if self.spec.random else self._views(draw.item)[draw.view]
+        return clip, draw.item, self.labels[draw.item]
+
+    def _random(self, draw: Draw) -> Tensor:
         spec = self.spec
         rng = generator(spec.seed, draw.view, draw.item)
         frames = self.store.read(self.items[draw.item])
-        clip = frames.take(clip_indices(frames, spec, draw.view, rng))
+        clip = frames.take(clip_indices(frames.times, spec, draw.view, rng))
         if spec.random_crop:
             clip = _random_crop(clip, spec.canvas, rng)
-        return center_crop(clip, spec.canvas), draw.item, self.labels[draw.item]
+        return center_crop(clip, spec.canvas)
+
+    def _views(self, item: int) -> list[Tensor]:
+        """All views of an item; they come one after another, so one decoding serves them all."""
+        if self._last[0] != item:
+            self._last = (item, view_clips(self.store.read(self.items[item]), self.spec))
+        return self._last[1]
 
 
-def clip_indices(frames: Frames, spec: ClipSpec, view: int, rng: torch.Generator) -> Tensor:
-    """Frame numbers of one clip, (T,)."""
-    pre, total = spec.preprocessing, len(frames.times)
+def view_clips(frames: Frames | FileFrames, spec: ClipSpec) -> list[Tensor]:
+    """Every view of a video, cropped."""
+    clips = frames.clips(view_indices(frames.times, spec))
+    return [center_crop(clip, spec.canvas) for clip in clips]
+
+
+def view_indices(times: Tensor, spec: ClipSpec) -> list[Tensor]:
+    """Numbers of the frames of every view."""
+    rng = generator(spec.seed)
+    return [clip_indices(times, spec, view, rng) for view in range(spec.views)]
+
+
+def clip_indices(times: Tensor, spec: ClipSpec, view: int, rng: torch.Generator) -> Tensor:
+    """Numbers of the frames of one clip, (T,), out of a video whose frames are shown at `times`."""
+    pre, total = spec.preprocessing, len(times)
     if pre.sampling == "uniform":
         if spec.random:
             return sampling.uniform_random(total, pre.frames, spec.least_span, rng)
@@ -77,7 +101,7 @@ def clip_indices(frames: Frames, spec: ClipSpec, view: int, rng: torch.Generator
         place = (view / (spec.views - 1)) if spec.views > 1 else 0.5
         if spec.random:
             place = float(torch.rand((), generator=rng))
-        return sampling.timed(frames.times, pre.frames, pre.fps, place)
+        return sampling.timed(times, pre.frames, pre.fps, place)
     if spec.random:
         return sampling.dense_random(total, pre.frames, pre.step, rng)
     return sampling.dense(total, pre.frames, pre.step, view, spec.views)
@@ -103,8 +127,12 @@ class EpochSampler(Sampler[list[Draw]]):
 
 
 def view_batches(items: int, views: int, batch: int) -> list[list[Draw]]:
-    """Every view of every item in order, in batches."""
+    """Every view of every item in order, in batches of whole items where one fits into a batch.
+
+    Views of one item stay together, so that one process decodes it once.
+    """
     draws = [Draw(i, v) for i in range(items) for v in range(views)]
+    batch = max(batch // views * views, min(batch, views))
     return [draws[i : i + batch] for i in range(0, len(draws), batch)]
 
 

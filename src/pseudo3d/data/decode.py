@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pseudo3d.errors import VideoError
 
 NEAR = 1e-6  # s; a span written as a rounded decimal still meets its frame
+LOOSE = {"avi", "mpeg"}  # containers without presentation times: after a seek they are guessed anew
 
 
 @contextmanager
@@ -81,8 +82,7 @@ def timed(frames: Iterator[Any], first: Any, stream: Any) -> Iterator[tuple[floa
 def frames_from(container: Any, stream: Any, first: Any, rest: Iterator[Any], start: float) -> Any:
     """Decode from the key frame before `start`, or from the first frame if none is sure."""
     target = (first.pts or 0) + int(start / stream.time_base)
-    # These containers store no presentation times: after a seek they would be guessed anew.
-    loose = first.pts is None or container.format.name in {"avi", "mpeg"}
+    loose = first.pts is None or container.format.name in LOOSE
     if loose or target <= first.pts:
         yield first
         yield from rest

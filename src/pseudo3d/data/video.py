@@ -7,6 +7,7 @@ starts at 0 here. Frames stand upright: the display matrix of the file is applie
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class VideoInfo:
     fps: float  # Hz, average; 0 when unknown
     duration: float  # s, as declared; 0 when unknown
     start: float  # s, presentation time of the first frame
+    tick: Fraction  # s, unit of the time stamps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,7 @@ def describe(path: Path, container: Any, stream: Any, first: Any) -> VideoInfo:
         fps=float(stream.average_rate or 0),
         duration=duration,
         start=0.0 if first.pts is None else float(first.pts * stream.time_base),
+        tick=stream.time_base,
     )
 
 
@@ -173,7 +176,7 @@ def stream_video(
                     yield _video(images, times, info, None)
                     images, times = [], []
                 shape = images[0].shape if images else None
-                images.append(_image(frame, gray, size, shape))
+                images.append(image_of(frame, gray, size, shape))
                 times.append(time)
         except av.FFmpegError as err:
             problem = f"decoding fails after {count} frames ({type(err).__name__})"
@@ -203,7 +206,7 @@ def _no_frames(path: Path, start: float, end: float | None, last: float, why: st
     )
 
 
-def _image(
+def image_of(
     frame: Any, gray: bool, size: int | tuple[int, int] | None, shape: Any
 ) -> UInt8[Tensor, "c h w"]:
     """Turn one decoded frame upright, to 8 bits per channel and to its size."""

@@ -1,7 +1,8 @@
 """Score a network on labeled videos, with the protocol beside every figure."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.dataset import Batch, ClipDataset, ClipSpec, loader, view_batches
-from pseudo3d.data.manifest import Manifest
-from pseudo3d.data.preprocess import Preprocessing
-from pseudo3d.errors import ManifestError, WeightsError, unknown
-from pseudo3d.models.network import Network
+from pseudo3d.data.manifest import Item, Manifest
+from pseudo3d.engine.feed import in_threads
+from pseudo3d.engine.judge import Judge, Model, judge
+from pseudo3d.engine.judge import known as known
+from pseudo3d.errors import ManifestError, unknown
 
 Progress = Callable[[int, int], None]
 
@@ -99,7 +101,7 @@ class Evaluation:
 
 
 def evaluate(
-    net: Network,
+    model: Model,
     manifest: Manifest,
     store: FrameStore | None = None,
     protocol: Protocol | None = None,
@@ -107,17 +109,43 @@ def evaluate(
 ) -> Evaluation:
     """Average the network's probabilities over the views of every video and compare with labels.
 
+    Args:
+        model: as for `predict`: a path, a runner or a network.
     Raises:
         WeightsError: the network does not know its classes or its preprocessing.
         ManifestError: a label is not among the network's classes, or no file can be read.
     """
     protocol = protocol or Protocol()
-    pre, classes = known(net)
+    ready = judge(model, 1)
+    pre, classes = ready.pre, ready.classes
     gray = pre.color == "gray"
     if store is None:
         store = FrameStore(resize=pre.resize, gray=gray)
         store.fill(manifest.items)
     store.check_scale(pre.resize, gray)
+    items = _readable(manifest, store, classes)
+    labels = [classes.index(item.label) for item in items]
+    spec = ClipSpec(preprocessing=pre, canvas=pre.size, views=protocol.views)
+    batches = view_batches(len(items), protocol.views, protocol.batch)
+    ready = replace(ready, batch=len(batches[0]))
+    data = loader(ClipDataset(items, labels, store, spec), batches, protocol.workers)
+    with _read_ahead(data, store.folder is None and not protocol.workers) as clips:
+        probs = torch.cat(list(_probabilities(ready, clips, len(batches), progress)))
+    per_view = probs.view(len(items), protocol.views, -1)
+    truth, bad = torch.tensor(labels), store.quarantined
+    return Evaluation(
+        protocol=protocol,
+        classes=classes,
+        probs=per_view.mean(1),
+        labels=truth,
+        paths=tuple(item.path for item in items),
+        clip_hit1=float((per_view.argmax(2) == truth[:, None]).float().mean()),
+        missing={i.path: bad[i.path] for i in manifest.items if i.path in bad},
+    )
+
+
+def _readable(manifest: Manifest, store: FrameStore, classes: tuple[str, ...]) -> list[Item]:
+    """Items whose files can be read, after a look at their labels."""
     items = [item for item in manifest.items if item.path not in store.quarantined]
     for item in items:
         if item.label not in classes:
@@ -126,54 +154,24 @@ def evaluate(
             )
     if not items:
         raise ManifestError(f"none of the {len(manifest.items)} files can be read")
-    labels = [classes.index(item.label) for item in items]
-    spec = ClipSpec(preprocessing=pre, canvas=pre.size, views=protocol.views)
-    batches = view_batches(len(items), protocol.views, protocol.batch)
-    data = loader(ClipDataset(items, labels, store, spec), batches, protocol.workers)
-    probs = torch.cat(list(_probabilities(net, data, pre, len(batches), progress)))
-    per_view = probs.view(len(items), protocol.views, -1)
-    truth = torch.tensor(labels)
-    return Evaluation(
-        protocol=protocol,
-        classes=classes,
-        probs=per_view.mean(1),
-        labels=truth,
-        paths=tuple(item.path for item in items),
-        clip_hit1=float((per_view.argmax(2) == truth[:, None]).float().mean()),
-        missing={
-            item.path: store.quarantined[item.path]
-            for item in manifest.items
-            if item.path in store.quarantined
-        },
-    )
+    return items
 
 
-def known(net: Network) -> tuple[Preprocessing, tuple[str, ...]]:
-    """Preprocessing and classes of a network.
-
-    Raises:
-        WeightsError: its checkpoint does not say.
-    """
-    card = net.card
-    if card is None or card.preprocessing is None or not card.classes:
-        raise WeightsError(
-            "the network does not say how its input is prepared and what its classes are called; "
-            "load it from weights saved with both: save(net, path, classes=..., preprocessing=...)"
-        )
-    return card.preprocessing, tuple(card.classes)
+@contextmanager
+def _read_ahead(data: Iterable[Batch], ahead: bool) -> Iterator[Iterable[Batch]]:
+    """The batches, read while the network runs if `ahead`."""
+    if not ahead:
+        yield data
+        return
+    with in_threads([data], iter, threads=1, room=2) as lanes:
+        yield next(lanes)[1]
 
 
 def _probabilities(
-    net: Network,
-    data: Iterable[Batch],
-    pre: Preprocessing,
-    total: int,
-    progress: Progress | None,
+    ready: Judge, data: Iterable[Batch], total: int, progress: Progress | None
 ) -> Iterator[Tensor]:
     """Probabilities (N, K) of batch after batch."""
-    net.eval()
-    with torch.inference_mode():
-        for done, batch in enumerate(data, start=1):
-            yield net(pre.normalize(batch.clips)).float().softmax(1)
-            if progress is not None:
-                progress(done, total)
+    for done, batch in enumerate(data, start=1):
+        yield ready(batch.clips)
+        if progress is not None:
+            progress(done, total)

@@ -1,11 +1,13 @@
 """Recognize what happens in a video: one answer, or a timeline over overlapping windows."""
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from io import StringIO
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,16 +15,20 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pseudo3d.data.cache import Frames
+from pseudo3d.data.pick import file_frames, index_file
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.transforms import resize
-from pseudo3d.data.video import probe, stream_video
-from pseudo3d.engine.evaluate import known
+from pseudo3d.data.video import stream_video
+from pseudo3d.engine.feed import in_threads
+from pseudo3d.engine.judge import Judge, Model, judge
 from pseudo3d.engine.windows import Cutter, Piece, Window, Windows
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network
-from pseudo3d.weights import load
+from pseudo3d.runtime.runner import Runner
 
-BATCH = 8  # windows per forward pass
+BATCH = 8  # clips per forward pass
+Source = str | Path | UInt8[Tensor, "c t h w"]
+Given = TypeVar("Given", bound=Source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +95,8 @@ class Prediction:
 
 
 def predict(
-    model: Network | str | Path,
-    source: str | Path | UInt8[Tensor, "c t h w"],
+    model: Model,
+    source: Source,
     *,
     windows: Windows | None = None,
     fps: float = 25.0,
@@ -98,7 +104,8 @@ def predict(
     """Recognize what happens in a video.
 
     Args:
-        model: a network with classes and preprocessing, or the path of its weights.
+        model: the path of weights or of an exported network, what `optimize` or `open_runner`
+            gave, or a network with classes and preprocessing.
         source: a video file, or its frames as RGB bytes (3, T, H, W) at `fps`.
         windows: how a long video is cut.
     Raises:
@@ -108,53 +115,145 @@ def predict(
         >>> predict("run/weights.safetensors", "new.mp4").label
         'wave_left'
     """
-    net = load(model) if isinstance(model, str | Path) else model
-    pre, classes = known(net)
-    name = "frames"
-    if isinstance(source, Tensor):
-        pieces = iter([_as_piece(source, pre, fps)])
-    else:
-        name, fps = str(source), probe(source).fps or fps
-        pieces = _pieces(source, pre)
-    cutter = Cutter(windows or Windows(), _trained_seconds(net), pre, fps)
-    spans, probs, batch = [], [], []
-    net.eval()
-    for window in cutter.cut(pieces):
-        spans.append(window.span)
-        batch.append(window)
-        if len(batch) == BATCH:
-            probs.append(_probs(net, batch, pre))
-            batch = []
-    if batch:
-        probs.append(_probs(net, batch, pre))
-    starts, ends = np.array(spans, dtype=np.float64).T
-    return Prediction(
-        source=name,
-        classes=classes,
-        starts=starts,
-        ends=ends,
-        window_probs=np.concatenate(probs),
-        problem=cutter.problem,
-    )
+    ((_, found),) = predict_many(model, [source], windows=windows, fps=fps)
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
-def _probs(net: Network, batch: list[Window], pre: Preprocessing) -> np.ndarray:
-    clips = torch.stack([clip for window in batch for clip in window.clips])
-    with torch.inference_mode():
-        probs = net(pre.normalize(clips)).float().softmax(1)
-    return probs.view(len(batch), -1, probs.shape[1]).mean(1).numpy()
+def predict_many(
+    model: Model,
+    sources: Iterable[Given],
+    *,
+    windows: Windows | None = None,
+    fps: float = 25.0,
+    batch: int = BATCH,
+) -> Iterator[tuple[Given, Prediction | Exception]]:
+    """Recognize what happens in many videos: `predict` of each, in order, but faster.
+
+    The next videos are decoded while the network runs, and windows of several videos share a
+    batch. Memory does not grow with the videos, neither with their number nor with their length.
+
+    Args:
+        batch: clips the network sees at once.
+    Returns:
+        Every source with its prediction, or with the error that keeps it from being read.
+    Raises:
+        WeightsError: the network does not know its classes or its preprocessing.
+    """
+    ready = judge(model, batch)
+    plan, trained = windows or Windows(), _trained_seconds(ready.run)
+
+    def cut(source: Given) -> Iterator[Window | str]:
+        yield from _windows(source, ready.pre, plan, trained, fps)
+
+    return _answers(ready, sources, cut)
 
 
-def _trained_seconds(net: Network) -> tuple[float, float]:
+@dataclass
+class _Answer(Generic[Given]):
+    """One source, its windows so far, and the probabilities of their clips so far."""
+
+    source: Given
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    clips: int = 0
+    probs: list[Tensor] = field(default_factory=list)
+    problem: str | None = None
+    failure: Exception | None = None
+
+    def add(self, part: Window | str) -> list[Tensor]:
+        """Note a window, or why the video ends early; gives the clips to look at."""
+        if isinstance(part, str):
+            self.problem = part
+            return []
+        self.spans.append(part.span)
+        self.clips += len(part.clips)
+        return part.clips
+
+    def result(self, classes: tuple[str, ...]) -> Prediction | Exception:
+        if self.failure is not None:
+            return self.failure
+        starts, ends = np.array(self.spans, dtype=np.float64).T
+        views = torch.stack(self.probs).view(len(self.spans), -1, len(classes))
+        return Prediction(
+            source="frames" if isinstance(self.source, Tensor) else str(self.source),
+            classes=classes,
+            starts=starts,
+            ends=ends,
+            window_probs=views.mean(1).numpy(),
+            problem=self.problem,
+        )
+
+
+def _answers(
+    ready: Judge, sources: Iterable[Given], cut: Callable[[Given], Iterator[Window | str]]
+) -> Iterator[tuple[Given, Prediction | Exception]]:
+    """Fill batches from the windows of one source after another; answer when all are seen."""
+    open_: deque[_Answer[Given]] = deque()  # read, but not all of their clips seen
+    waiting: list[tuple[_Answer[Given], Tensor]] = []
+
+    def look(count: int) -> None:
+        clips = torch.stack([clip for _, clip in waiting[:count]])
+        for (answer, _), probs in zip(waiting, ready(clips), strict=False):
+            answer.probs.append(probs)
+        del waiting[:count]
+
+    with in_threads(sources, cut) as lanes:
+        for source, parts in lanes:
+            answer = _Answer(source)
+            for part in _until_error(parts, answer):
+                waiting += [(answer, clip) for clip in answer.add(part)]
+                while len(waiting) >= ready.batch:
+                    look(ready.batch)
+            open_.append(answer)
+            while open_ and len(open_[0].probs) == open_[0].clips:
+                done = open_.popleft()
+                yield done.source, done.result(ready.classes)
+        if waiting:
+            look(len(waiting))
+    for answer in open_:
+        yield answer.source, answer.result(ready.classes)
+
+
+def _until_error(parts: Iterator[Window | str], answer: _Answer[Any]) -> Iterator[Window | str]:
+    """The parts of a source; what is wrong with the source, and no bug, goes into its answer."""
+    try:
+        yield from parts
+    except (Pseudo3dError, OSError) as err:
+        answer.failure = err
+
+
+def _trained_seconds(run: Runner | Network) -> tuple[float, float]:
     """Typical and longest training clip, s; 2 s where the checkpoint does not say."""
-    training = net.card.training or {}
+    training = run.card.training if run.card is not None else {}
     typical = float(training.get("clip_seconds", 2.0))
     return typical, float(training.get("longest_seconds", typical))
 
 
-def _pieces(source: str | Path, pre: Preprocessing) -> Iterator[Piece]:
-    for video in stream_video(source, size=pre.resize, gray=pre.color == "gray"):
-        yield Piece(Frames(pixels=video.frames.numpy(), times=video.times), video.problem)
+def _windows(
+    source: Source, pre: Preprocessing, plan: Windows, trained: tuple[float, float], fps: float
+) -> Iterator[Window | str]:
+    """Read a source and cut it; last, what is wrong with its end."""
+    if isinstance(source, Tensor):
+        pieces = iter([_as_piece(source, pre, fps)])
+    else:
+        path, gray = Path(source), pre.color == "gray"
+        if pre.sampling == "uniform" and (index := index_file(path)) is not None:
+            frames = file_frames(path, index, size=pre.resize, gray=gray)
+            if frames and (window := Cutter(plan, trained, pre, fps).only(frames)):
+                yield window
+                return
+        videos = stream_video(path, size=pre.resize, gray=gray)
+        first = next(videos)
+        fps = first.info.fps or fps
+        pieces = (
+            Piece(Frames(pixels=video.frames.numpy(), times=video.times), video.problem)
+            for video in chain([first], videos)
+        )
+    cutter = Cutter(plan, trained, pre, fps)
+    yield from cutter.cut(pieces)
+    if cutter.problem is not None:
+        yield cutter.problem
 
 
 def _as_piece(frames: Tensor, pre: Preprocessing, fps: float) -> Piece:

@@ -146,6 +146,7 @@ def _module(
     recipe = job.recipe
     if recipe.dropout is not None:
         net.dropout.p = recipe.dropout
+    net.checkpointing = recipe.checkpointing
     torch.manual_seed(job.seed)
     steps = recipe.steps or recipe.epochs * math.ceil(len(sampler) / recipe.accumulate)
     swap = recipe.augment.swap_labels(classes)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pseudo3d.data.cache import Frames
-from pseudo3d.data.dataset import ClipSpec, clip_indices
+from pseudo3d.data.dataset import ClipSpec, view_clips, view_indices
+from pseudo3d.data.pick import FileFrames
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.transforms import center_crop
 from pseudo3d.errors import Pseudo3dError
@@ -100,13 +101,26 @@ class Cutter:
         part = Frames(
             pixels=kept.pixels[:, first : first + count], times=kept.times[first : first + count]
         )
-        spec = ClipSpec(preprocessing=self.pre, canvas=self.pre.size, views=views)
-        rng = torch.Generator()
-        clips = [
-            center_crop(part.take(clip_indices(part, spec, view, rng)), self.pre.size)
-            for view in range(views)
-        ]
-        return Window(clips, (start, end))
+        return Window(view_clips(part, self._spec(views)), (start, end))
+
+    def _spec(self, views: int) -> ClipSpec:
+        return ClipSpec(preprocessing=self.pre, canvas=self.pre.size, views=views)
+
+    def only(self, frames: FileFrames) -> Window | None:
+        """The window of a video that is no longer than one, from the frames it needs alone.
+
+        None where the video is longer, where all of its frames are needed, or where it has to be
+        read to know what it holds.
+        """
+        times, spec = frames.times, self._spec(self.plan.views or 5)
+        long = float(times[-1]) >= max(self.whole, self.seconds)
+        if long or len(times) <= spec.views * self.pre.frames:
+            return None
+        clips = frames.picked(view_indices(times, spec))
+        if clips is None:
+            return None
+        end = float(times[-1]) + float(torch.diff(times).median())
+        return Window([center_crop(clip, self.pre.size) for clip in clips], (0.0, end))
 
 
 def _dense_seconds(pre: Preprocessing, fps: float) -> float | None:

@@ -49,8 +49,8 @@ def fold(net: Network, part: Literal["forward", "features"] = "forward") -> fx.G
     Shape:
         (N, C, T, H, W) -> (N, K) or (N, F)
     """
-    gm = deepcopy(fx.GraphModule(net, _trace(net, part))).double()
     with torch.no_grad():
+        gm = deepcopy(fx.GraphModule(net, _trace(net, part))).double()
         for change in (_simplify, _fold_norm, _fold_factor, _fold_skip):
             for node in list(gm.graph.nodes):
                 change(gm, node)

@@ -18,7 +18,7 @@ from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network, check_clip
 from pseudo3d.nn.stem import MaxPool
 from pseudo3d.runtime.fold import fold, is_add, is_relu, module_of
-from pseudo3d.runtime.steps import Convolution, Pool, Step
+from pseudo3d.runtime.steps import Convolution, Step
 from pseudo3d.runtime.views import dense
 
 Precision = Literal["fp32", "bf16"]
@@ -155,7 +155,8 @@ def _lines(gm: fx.GraphModule, roots: _Roots, dtype: torch.dtype) -> Iterator[_L
     slots = {n: 0 for n in gm.graph.nodes if n.op == "placeholder"}
     slots |= {node: i for i, (node, _, _) in enumerate(raw, start=1)}
     last = {arg: i for i, (_, _, args) in enumerate(raw) for arg in args}
-    own = {node for node, step, _ in raw if isinstance(step, Convolution | Pool)}
+    own = {node for node, step, _ in raw if isinstance(step, Convolution)}
+    own |= {node for node, _, _ in raw if isinstance(module_of(gm, node), MaxPool)}
     for i, (node, step, args) in enumerate(raw):
         ends = tuple(slots[arg] for arg in dict.fromkeys(args) if last[arg] == i)
         options = {}
@@ -173,8 +174,6 @@ def _step(
         conv, inputs, relu = parts
         return Convolution(conv, dtype, relu=relu), inputs
     module, inputs = module_of(gm, node), list(node.all_input_nodes)
-    if isinstance(module, MaxPool):
-        return Pool(module), inputs
     if module is not None:
         module = module.to(dtype)
         return lambda x: dense(module(x)) if x.ndim == 5 else module(x), inputs

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pseudo3d.nn.stem import MaxPool
 from pseudo3d.runtime.packed import PackedConv
 from pseudo3d.runtime.views import clip, dense, frames, pieces, positions
 
@@ -65,16 +64,3 @@ class Convolution:
 
 def _same(x: Tensor) -> Tensor:
     return x
-
-
-class Pool:
-    """Max pooling; of pairs of frames as a maximum, which is twice as fast."""
-
-    def __init__(self, pool: MaxPool) -> None:
-        self.pool = pool
-        self.pairs = (pool.kernel, pool.stride) == ((2, 1, 1), (2, 1, 1)) and not any(pool.padding)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.pairs and x.shape[2] % 2 == 0:
-            return dense(torch.maximum(x[:, :, ::2], x[:, :, 1::2]))
-        return dense(self.pool(x))
