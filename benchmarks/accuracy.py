@@ -10,6 +10,7 @@ even ones; the other two leave one person out. Every run becomes a row of result
 
 import argparse
 import json
+import shutil
 import subprocess
 import tempfile
 import time
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", help="one network of the set")
+    parser.add_argument("--keep", type=Path, help="folder for the weights")
     args = parser.parse_args()
     data = args.data / args.set
     people = [None] if args.set == "msr_action3d" else list(read_manifest(data).groups)
@@ -85,7 +87,12 @@ def main() -> None:
             right = total = 0
             for person in people:
                 with tempfile.TemporaryDirectory() as folder:
-                    scores, seconds = one(data, options, Path(folder) / "run", seed, person)
+                    out = Path(folder) / "run"
+                    scores, seconds = one(data, options, out, seed, person)
+                    if args.keep is not None:
+                        name = "-".join(filter(None, [args.set, network, person, str(seed)]))
+                        args.keep.mkdir(parents=True, exist_ok=True)
+                        shutil.copy(out / "weights.safetensors", args.keep / f"{name}.safetensors")
                 right += round(scores["video_hit@1"] * scores["videos"])
                 total += scores["videos"]
                 row = {

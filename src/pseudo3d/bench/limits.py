@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pseudo3d.bench.timing import Call, Timing, race, threads
+from pseudo3d.runtime.packed import PackedConv
 
 Precision = Literal["fp32", "bf16", "int8"]
 Kernel = tuple[Call, float]  # what to run, and its floating-point operations
@@ -128,25 +128,10 @@ def _convolution(
     if precision == "int8":
         return _quantized(x, w, bias, pad), flop
     dtype = _DTYPES[precision]
-    x, w, bias = x.to(dtype), w.to(dtype).to(memory_format=torch.channels_last), bias.to(dtype)
-    try:
-        return _packed(x, w, bias, pad), flop
-    except (RuntimeError, AttributeError, TypeError):  # private operators: not in every torch
-        return (lambda: F.conv2d(x, w, bias, 1, pad)), flop
-
-
-def _packed(x: Tensor, w: Tensor, bias: Tensor, pad: int) -> Call:
-    """With the weights in oneDNN's own order for this very input."""
-    reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight  # torch's hints lack the last one
-    one, pads = [1, 1], [pad, pad]
-    packed = reorder(w.to_mkldnn(), pads, one, one, 1, list(x.shape))
-    run = torch.ops.mkldnn._convolution_pointwise
-
-    def call() -> Tensor:
-        return run(x, packed, bias, pads, one, one, 1, "relu", [], "")
-
-    call()
-    return call
+    one, pads = (1, 1), (pad, pad)
+    convolve = PackedConv(w.to(dtype), bias.to(dtype), one, pads, one, 1, relu=True)
+    x = x.to(dtype)
+    return (lambda: convolve(x)), flop
 
 
 def _quantized(x: Tensor, w: Tensor, bias: Tensor, pad: int) -> Call:
