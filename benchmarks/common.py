@@ -9,6 +9,7 @@ from typing import Any
 
 from pseudo3d.bench.limits import Limit
 from pseudo3d.bench.report import limit_lines, table
+from pseudo3d.runtime.process import keep_memory
 from record import record
 
 SHOWN = ("median_ms", "cpu_ms", "speedup", "gflops", "share_of_limit")
@@ -37,6 +38,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     if "OMP_WAIT_POLICY" not in os.environ:  # it counts only from before torch is loaded
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.execv(sys.executable, [sys.executable, *sys.argv])
+    keep_memory()  # as the commands do
     return args
 
 
