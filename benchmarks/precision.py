@@ -1,9 +1,10 @@
 """Training in bfloat16 against float32 on real videos: loss curves and scores of the same run.
 
-    python benchmarks/precision.py DATA [--seed 0] [--picture docs/images/precision.png]
+    python benchmarks/precision.py DATA [--seed 0] [--epochs 40]
 
-DATA is the folder that holds msr_action3d. The recipe is that of accuracy.py; only the precision
-differs. Two rows go to results/precision.csv, the loss of every epoch to the picture.
+DATA is the folder that holds msr_action3d. The recipe is that of accuracy.py, with as many epochs
+as are asked for; only the precision differs. Two rows go to results/precision.csv, the loss of
+every epoch to the picture.
 """
 
 import argparse
@@ -40,11 +41,12 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--picture", type=Path, default=Path("docs/images/precision.png"))
     args = parser.parse_args()
     curves = {}
     for precision in ("fp32", "bf16"):
-        options = f"{MSR} --precision {precision}"
+        options = f"{MSR} --epochs {args.epochs} --precision {precision}"
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             scores, seconds = one(args.data / "msr_action3d", options, run, args.seed, None)

@@ -114,15 +114,13 @@ def chart_png(result: Result, path: str | Path, note: str = "") -> Path:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(colors=_INK, labelsize=9.5)
-    _legend(figure, rows)
+    _legend(figure, rows, note)
     n, _c, t, h, w = result.shape
     threads = f"{result.threads} thread" + ("s" if result.threads > 1 else "")
     clips = f"{n} clip" + ("s" if n > 1 else "")
     figure.suptitle(
         f"{result.model}, {clips} of {t} x {h} x {w}, {threads}", fontsize=12, color=_INK
     )
-    if note:
-        figure.text(0.995, 0.004, note, fontsize=7.5, color="#666666", ha="right", va="bottom")
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
     return save_bytes(path, buffer.getvalue())
@@ -135,10 +133,13 @@ def _column(axes: Axes, x: float, head: str, texts: Sequence[str]) -> None:
         axes.text(x, y, text, fontsize=9.5, ha="right", va="center", color=_INK)
 
 
-def _legend(figure: Figure, rows: Sequence[Row]) -> None:
+def _legend(figure: Figure, rows: Sequence[Row], note: str) -> None:
     used = dict.fromkeys(row.precision for row in rows)
     handles = [Patch(color=_COLORS[p], label=p) for p in used]
     handles.append(Patch(color=_PALE, label="limit: this machine's fastest convolution"))
-    figure.legend(
+    legend = figure.legend(
         handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
     )
+    if note:  # above the colors, so that neither covers the other
+        legend.set_title(note, prop={"size": 7.5})
+        legend.get_title().set_color("#666666")
