@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from accuracy import RUNS, p3d
-from pseudo3d.engine.featureset import FeatureSet, Normalize
-from pseudo3d.engine.linear import Linear, LinearScore, bootstrap_interval, leave_out, train_test
+from pseudo3d.features.featureset import FeatureSet, Normalize
+from pseudo3d.features.linear import Linear, LinearScore, bootstrap_interval, leave_out, train_test
 from record import record
 
 TARGETS = {"msr_action3d": "silhouettes", "silhouettes": "msr_action3d"}
