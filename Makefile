@@ -46,7 +46,7 @@ clean:
 	@touch $@
 
 .venv/dev: $(INPUTS)
-	$(call venv,.[dev,eval,export])
+	$(call venv,.[dev,eval,export,flow])
 	@touch .venv/base $@
 
 .venv/docs: $(INPUTS)

@@ -16,7 +16,9 @@ LOWER = {"models", "recycle", "weights", "data", "runtime"}
 
 # What each part must not import of the package ("*" is the root, the lazy door). Arrows run
 # cli, serve -> engine, protocols, explain, report -> models, recycle, data, runtime, weights -> nn.
-UPPER = {"engine", "protocols", "explain", "report", "bench", "serve", "cluster", "cli"}
+UPPER = {
+    "engine", "features", "protocols", "explain", "report", "bench", "serve", "cluster", "cli",
+}  # fmt: skip
 FORBIDDEN = {
     "nn": {*LOWER, *UPPER, "*"},
     "models": {"data", *UPPER},
@@ -24,8 +26,9 @@ FORBIDDEN = {
     "weights": UPPER,
     "data": {"models", "recycle", "weights", *UPPER},
     "runtime": UPPER,
-    "engine": {"cli", "serve"},
-    "protocols": {"cli", "serve"},
+    "engine": {"features", "protocols", "explain", "bench", "cli", "serve"},
+    "features": {"protocols", "explain", "bench", "cli", "serve"},
+    "protocols": {"explain", "bench", "cli", "serve"},
     "explain": {"cli", "serve"},
     "report": {"cli", "serve"},
     "bench": {"engine", "cli", "serve"},

@@ -416,18 +416,6 @@ def test_patience_stops_a_run_that_does_not_get_better(tmp_path, parts, store, s
     assert load(path).card.training["steps"] == 3 * 3
 
 
-def test_coarse_steps_see_smaller_pictures_of_the_same_window(tmp_path, parts, store, small, fresh):
-    sides = []
-    net = fresh()
-    net.register_forward_pre_hook(
-        lambda net, args: sides.append(args[0].shape[-1]) if net.training else None
-    )
-    how = small.but(steps=4, accumulate=2, coarse=0.5, coarse_scale=0.5)
-    train(net, parts, store, Job(recipe=how, out=tmp_path))
-    assert sides[:4] == [8] * 4
-    assert set(sides[4:]) == {16}
-
-
 def test_checkpointing_trains_to_the_same_weights(tmp_path, parts, store, small, fresh):
     plain, doubled = (
         load(
@@ -489,8 +477,6 @@ def test_mirrored_clips_get_the_label_of_their_mirror_image(small, fresh, monkey
         ({"ema": 1.0}, "ema is 1.0"),
         ({"schedule": "step"}, "step_every"),
         ({"precision": "fp64"}, "'fp64'"),
-        ({"coarse": 1.0}, "coarse is 1.0"),
-        ({"coarse_scale": 0.0}, "coarse_scale is 0.0"),
     ],
 )
 def test_a_recipe_refuses_impossible_values(wrong, told):

@@ -1,19 +1,19 @@
 """A comparison as lines of text and as a bar chart."""
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
 
 from pseudo3d.bench.inference import Result, Row
 from pseudo3d.bench.limits import Limit, Precision
-from pseudo3d.report.files import save_bytes
+from pseudo3d.report.files import save_figure
 
 _COLORS: dict[Precision, str] = {"fp32": "#0072B2", "bf16": "#E69F00", "int8": "#009E73"}
-_INK, _PALE, _DPI = "#222222", "#E4E4E4", 150
+_INK, _PALE = "#222222", "#E4E4E4"
 HEADER = (
     "variant",
     "median ms",
@@ -121,9 +121,7 @@ def chart_png(result: Result, path: str | Path, note: str = "") -> Path:
     figure.suptitle(
         f"{result.model}, {clips} of {t} x {h} x {w}, {threads}", fontsize=12, color=_INK
     )
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
-    return save_bytes(path, buffer.getvalue())
+    return save_figure(figure, path)
 
 
 def _column(axes: Axes, x: float, head: str, texts: Sequence[str]) -> None:
@@ -141,5 +139,5 @@ def _legend(figure: Figure, rows: Sequence[Row], note: str) -> None:
         handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
     )
     if note:  # above the colors, so that neither covers the other
-        legend.set_title(note, prop={"size": 7.5})
+        legend.set_title(note, prop=FontProperties(size=7.5))
         legend.get_title().set_color("#666666")

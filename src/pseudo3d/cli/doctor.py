@@ -20,7 +20,8 @@ State = Literal["ok", "missing", "warn"]
 
 # Modules that each extra of pyproject.toml brings; found, not imported: some take seconds.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "eval": ("sklearn",),
+    "eval": ("sklearn", "scipy", "pyarrow"),
+    "flow": ("cv2",),
     "scans": ("nibabel", "pydicom", "SimpleITK"),
     "export": ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"),
     "explain": ("captum",),

@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from pseudo3d.cli import bench, demo, evaluate, export, info, pack, predict, train
+from pseudo3d.cli import (
+    bench,
+    demo,
+    evaluate,
+    explain,
+    export,
+    features,
+    info,
+    pack,
+    predict,
+    protocol,
+    train,
+)
 from pseudo3d.errors import Pseudo3dError
 
 app = typer.Typer(
@@ -19,7 +31,10 @@ def about() -> None:
     """Recognition in video clips and volumes with pseudo-3-D residual networks."""
 
 
-for module in (demo, train, evaluate, predict, export, pack, info, bench):
+COMMANDS = (
+    demo, train, evaluate, predict, explain, features, protocol, export, pack, info, bench,
+)  # fmt: skip
+for module in COMMANDS:
     module.add_to(app)
 
 

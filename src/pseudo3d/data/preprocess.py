@@ -142,6 +142,8 @@ class Preprocessing:
         if have == 3 and want == 1:
             x = x.float()
             return torch.einsum("ncthw,c->nthw", x, x.new_tensor(_LUMA))[:, None]
+        if have == 3 and self.color == "flow":
+            return x[:, :2]  # flow stored as video: u, v and a third channel that says nothing
         if have != want:
             raise Pseudo3dError(
                 f"clips have shape {tuple(x.shape)}: {have} channels where color {self.color!r} "

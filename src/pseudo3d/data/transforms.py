@@ -106,26 +106,17 @@ class Augment:
 
 
 def augment(
-    clips: Float[Tensor, "n c t h w"],
-    size: Pair,
-    how: Augment,
-    rng: torch.Generator,
-    out: Pair | None = None,
+    clips: Float[Tensor, "n c t h w"], size: Pair, how: Augment, rng: torch.Generator
 ) -> tuple[Float[Tensor, "n c t h2 w2"], Tensor]:
     """Cut a randomly turned, scaled, shifted and lit window out of each clip.
 
     Without changes it is the center crop: one pixel of the clip is one pixel of the output at
     zoom 1.
 
-    Args:
-        size: of the window, (height, width).
-        out: the window is scaled to this; None keeps `size`.
-
     Returns:
-        The clips with (height, width) = `out`, and which of them were mirrored, bool (N,).
+        The clips with (height, width) = `size`, and which of them were mirrored, bool (N,).
     """
     n, c, t, h, w = clips.shape
-    out = out or size
     draw = 2 * torch.rand(8, n, generator=rng) - 1
     low, high = (math.log(z) for z in how.zoom)
     zoom = torch.exp(low + (draw[1] + 1) / 2 * (high - low))
@@ -144,11 +135,11 @@ def augment(
     row_x = torch.cat([x * out_size / w, (2 * move[:1].T * size[1] + off_x) / w], 1)
     row_y = torch.cat([y * out_size / h, (2 * move[1:].T * size[0] + off_y) / h], 1)
     theta = torch.stack([row_x, row_y], 1).to(clips.device)
-    grid = F.affine_grid(theta, [n, 1, *out], align_corners=False)
-    cut = F.grid_sample(
+    grid = F.affine_grid(theta, [n, 1, *size], align_corners=False)
+    out = F.grid_sample(
         clips.reshape(n, c * t, h, w), grid, mode="bilinear", align_corners=False
-    ).reshape(n, c, t, *out)
-    return _light(cut, how, draw[7], rng), mirrored.to(clips.device)
+    ).reshape(n, c, t, *size)
+    return _light(out, how, draw[7], rng), mirrored.to(clips.device)
 
 
 def _light(clips: Tensor, how: Augment, draw: Tensor, rng: torch.Generator) -> Tensor:

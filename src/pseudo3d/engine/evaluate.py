@@ -123,7 +123,7 @@ def evaluate(
         store = FrameStore(resize=pre.resize, gray=gray)
         store.fill(manifest.items)
     store.check_scale(pre.resize, gray)
-    items = _readable(manifest, store, classes)
+    items = readable(manifest, store, classes)
     labels = [classes.index(item.label) for item in items]
     spec = ClipSpec(preprocessing=pre, canvas=pre.size, views=protocol.views)
     batches = view_batches(len(items), protocol.views, protocol.batch)
@@ -144,8 +144,12 @@ def evaluate(
     )
 
 
-def _readable(manifest: Manifest, store: FrameStore, classes: tuple[str, ...]) -> list[Item]:
-    """Items whose files can be read, after a look at their labels."""
+def readable(manifest: Manifest, store: FrameStore, classes: tuple[str, ...]) -> list[Item]:
+    """Items whose files can be read, after a look at their labels.
+
+    Raises:
+        ManifestError: a label is not among `classes`, or no file can be read.
+    """
     items = [item for item in manifest.items if item.path not in store.quarantined]
     for item in items:
         if item.label not in classes:

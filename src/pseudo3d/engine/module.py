@@ -56,11 +56,7 @@ class ClipTraining(LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         rng = generator(self.sampler.seed, self.batches, -2)
         torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))  # dropout
-        done = self.batches // self.recipe.accumulate
-        h, w = (self.recipe.side(side, done, self.steps) for side in self.pre.size)
-        clips, mirrored = augment(
-            batch.clips.float(), self.pre.size, self.recipe.augment, rng, (h, w)
-        )
+        clips, mirrored = augment(batch.clips.float(), self.pre.size, self.recipe.augment, rng)
         swap = self.swap.to(batch.labels.device)
         labels = torch.where(mirrored, swap[batch.labels], batch.labels)
         logits = self.net(self.pre.normalize(clips))

@@ -32,8 +32,6 @@ class Recipe:
     freeze_norm: bool = False  # every batch norm but the first keeps its statistics and scale
     ema: float = 0.05  # weights are averaged over this share of the run; 0 switches it off
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it is fast
-    coarse: float = 0.0  # share of the steps, from the first, on smaller pictures of the clips
-    coarse_scale: float = 2 / 3  # their side over the whole one
     checkpointing: bool = False  # compute blocks twice instead of keeping what is inside them
     patience: int = 0  # epochs without a better validation score; 0 never stops early
     augment: Augment = field(default_factory=Augment)
@@ -52,19 +50,9 @@ class Recipe:
             raise ValueError("schedule 'step' needs step_every, the steps between two divisions")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision is {self.precision!r}; wanted 'auto', 'fp32' or 'bf16'")
-        for name in ("ema", "label_smoothing", "warmup", "coarse"):
+        for name in ("ema", "label_smoothing", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; wanted 0 <= {name} < 1")
-        if not 0 < self.coarse_scale <= 1:
-            raise ValueError(
-                f"coarse_scale is {self.coarse_scale!r}; wanted more than 0, at most 1"
-            )
-
-    def side(self, pixels: int, step: int, steps: int) -> int:
-        """Side of the training clip at an optimizer step; early ones may be smaller."""
-        if step >= self.coarse * steps:
-            return pixels
-        return min(pixels, max(8, 8 * round(pixels * self.coarse_scale / 8)))
 
     def but(self, **changes: Any) -> "Recipe":
         """This recipe with other values.

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pseudo3d.data.video import stream_video
 from pseudo3d.data.writer import VideoWriter
+from pseudo3d.report.files import font
 from pseudo3d.report.plots import check_windows, class_color
 
 _LEAST_HEIGHT = 240  # px; smaller videos are enlarged so that the text can be read
@@ -38,18 +38,11 @@ class _Layout:
         return _Layout(width=even[0], height=even[1], strip=even[2])
 
 
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that comes with matplotlib: the same everywhere, many scripts."""
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), size)
-
-
 def _fitted(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> tuple[str, int]:
     """Text and size, made smaller and in the end shorter until it fits into `width` pixels."""
-    while size > 9 and draw.textlength(text, _font(size)) > width:
+    while size > 9 and draw.textlength(text, font(size)) > width:
         size -= 1
-    while len(text) > 2 and draw.textlength(text, _font(size)) > width:
+    while len(text) > 2 and draw.textlength(text, font(size)) > width:
         text = text[:-2] + "…"
     return text, size
 
@@ -60,12 +53,12 @@ def _strip(layout: _Layout, label: str, share: float, color: str) -> np.ndarray:
     draw = ImageDraw.Draw(image)
     pad, row = layout.strip // 8, layout.strip * 5 // 8
     percent = f"{100 * share:.0f} %"
-    font = max(10, row * 5 // 8)
-    space = layout.width - 3 * pad - draw.textlength("100 %", _font(font))
-    text, size = _fitted(draw, label, space, font)
-    draw.text((pad, row / 2 + pad / 2), text, _INK, _font(size), anchor="lm")
+    points = max(10, row * 5 // 8)
+    space = layout.width - 3 * pad - draw.textlength("100 %", font(points))
+    text, size = _fitted(draw, label, space, points)
+    draw.text((pad, row / 2 + pad / 2), text, _INK, font(size), anchor="lm")
     right = (layout.width - pad, row / 2 + pad / 2)
-    draw.text(right, percent, _INK, _font(font), anchor="rm")
+    draw.text(right, percent, _INK, font(points), anchor="rm")
     top, bottom, end = row + pad // 2, layout.strip - pad, layout.width - pad
     draw.rectangle((pad, top, end, bottom), fill=_TRACK)
     draw.rectangle((pad, top, pad + share * (end - pad), bottom), fill=color)

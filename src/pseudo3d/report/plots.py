@@ -1,7 +1,6 @@
 """Pictures of results as PNG: a video labeled over time, confusions, scores side by side."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pseudo3d.report.files import save_bytes
+from pseudo3d.report.files import save_figure
 
 Segment = tuple[float, float, str]  # start and end in seconds, label
 
@@ -29,7 +28,7 @@ PALETTE = (
     "#F0E442",
     "#AA4499",
 )
-_INK, _PALE, _DPI = "#222222", "#DDDDDD", 150
+_INK, _PALE = "#222222", "#DDDDDD"
 
 SURE = 0.4  # probability from which a label is written over time
 
@@ -88,12 +87,6 @@ def winning_segments(
         for a, b in zip(starts, ends, strict=True)
         if best[a] >= 0
     ]
-
-
-def _save(figure: Figure, path: str | Path) -> Path:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
-    return save_bytes(path, buffer.getvalue())
 
 
 def _plain(axes: Axes) -> None:
@@ -175,7 +168,7 @@ def timeline_png(
     _plain(axes[-1])
     if title:
         figure.suptitle(title, fontsize=12, color=_INK)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def confusion_png(
@@ -213,7 +206,7 @@ def confusion_png(
             axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink)
     if title:
         figure.suptitle(title, fontsize=12, color=_INK)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def bars_png(
@@ -252,4 +245,4 @@ def bars_png(
     figure.legend(loc="outside lower center", ncols=len(series) + 1, frameon=False, fontsize=9)
     if title:
         figure.suptitle(title, fontsize=12, color=_INK)
-    return _save(figure, path)
+    return save_figure(figure, path)

@@ -1,0 +1,102 @@
+"""What an extraction has computed so far, kept on disk so that a killed one goes on."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pseudo3d.data.manifest import Item, Manifest
+from pseudo3d.errors import Pseudo3dError
+from pseudo3d.features.featureset import FeatureSet, check_suffix, write
+
+
+@dataclass
+class VideoRows:
+    """Rows of one video."""
+
+    layers: dict[str, np.ndarray]  # (C, F)
+    times: np.ndarray  # (C, 2) s
+    problem: str | None = None  # why its end is missing
+
+
+@dataclass
+class Unfinished:
+    """One file per video that is done, in a folder beside the file they will become.
+
+    Raises:
+        Pseudo3dError: the folder is of an extraction that gives other numbers.
+    """
+
+    out: Path
+    job: dict[str, Any]  # what decides the numbers, as plain values
+    folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_suffix(self.out)
+        self.folder = self.out.with_name(f".{self.out.name}.parts")
+        note = self.folder / "job.json"
+        if self.out.exists():
+            return
+        if note.exists():
+            self._check(json.loads(note.read_text()), f"{self.folder} holds the beginning of")
+        else:
+            write(note, lambda file: file.write(json.dumps(self.job).encode()))
+
+    def _check(self, before: Mapping[str, Any], where: str) -> None:
+        differ = [k for k in self.job if k != "weights" and before.get(k) != self.job[k]]
+        if differ:
+            raise Pseudo3dError(
+                f"{where} an extraction with another {', '.join(differ)}; write elsewhere or "
+                "remove it"
+            )
+
+    def finished(self, manifest: Manifest) -> FeatureSet:
+        """The file, where it is already there and holds just what is asked for.
+
+        Raises:
+            Pseudo3dError: it holds something else.
+        """
+        features = FeatureSet.load(self.out)
+        self._check(features.meta, f"{self.out} is there and holds")
+        there = {*features.paths, *features.meta["missing"]}
+        if there != {str(item.path) for item in manifest.items}:
+            raise Pseudo3dError(
+                f"{self.out} is there and holds other videos; write elsewhere or remove it"
+            )
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return features
+
+    def read(self, item: Item) -> VideoRows | None:
+        """The rows of a video, if they are there."""
+        path = self._file(item)
+        if path is None or not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as file:
+            layers = {name: file[f"layer {name}"] for name in self.job["layers"]}
+            return VideoRows(layers, file["times"], str(file["problem"]) or None)
+
+    def write(self, item: Item, rows: VideoRows) -> None:
+        """Keep the rows of a video."""
+        if (path := self._file(item)) is not None:
+            arrays: dict[str, Any] = {f"layer {name}": x for name, x in rows.layers.items()}
+            problem = np.array(rows.problem or "")
+            write(path, lambda file: np.savez(file, times=rows.times, problem=problem, **arrays))
+
+    def _file(self, item: Item) -> Path | None:
+        """Another name when the video has changed; None when it is not there."""
+        try:
+            stat = item.path.stat()
+        except OSError:
+            return None
+        text = (str(item.path.resolve()), stat.st_size, stat.st_mtime_ns, item.start, item.end)
+        return self.folder / f"{hashlib.sha256(repr(text).encode()).hexdigest()[:32]}.npz"
+
+    def close(self, features: FeatureSet) -> None:
+        """Write the file, then remove the folder."""
+        features.save(self.out)
+        shutil.rmtree(self.folder, ignore_errors=True)
