@@ -11,6 +11,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 ARGS ?=
+DEV := dev,eval,export,flow
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
@@ -46,7 +47,7 @@ clean:
 	@touch $@
 
 .venv/dev: $(INPUTS)
-	$(call venv,.[dev,eval,export,flow])
+	$(call venv,.[$(DEV)])
 	@touch .venv/base $@
 
 .venv/docs: $(INPUTS)
