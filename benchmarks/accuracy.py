@@ -1,8 +1,8 @@
 """Accuracy on real videos, through the command line as a user would do it.
 
-    python benchmarks/accuracy.py msr_action3d DATA [--seeds 0 1 2]
+    python benchmarks/accuracy.py msr_action3d DATA [--seeds 0 1 2] --keep KEPT
     python benchmarks/accuracy.py direction DATA
-    python benchmarks/accuracy.py silhouettes DATA
+    python benchmarks/accuracy.py silhouettes DATA --weights KEPT/msr_action3d-p3d-0.safetensors
 
 DATA is the folder that holds the sets. `msr_action3d` trains on the odd people and tests on the
 even ones; the other two leave one person out. Every run becomes a row of results/accuracy.csv.
@@ -28,7 +28,7 @@ MSR = (
 )
 DIRECTION = "--frames 16 --size 48 --epochs 20 --set input.color=gray"
 SILHOUETTES = (  # people cross the picture: nearly all of it, at a fixed pace, mirrored or not
-    "--model p3d_tiny --frames 16 --epochs 90 --batch 8 "
+    "--model p3d_tiny --frames 16 --epochs 60 --batch 8 --lr 0.001 "
     "--set input.resize=60 --set input.size=[56,72] "
     "--set input.color=gray --set input.difference=true "
     "--set input.sampling=dense --set input.step=2 --set augment.flip=true"
@@ -77,7 +77,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", help="one network of the set")
     parser.add_argument("--keep", type=Path, help="folder for the weights")
+    parser.add_argument("--weights", type=Path, help="start from these")
     args = parser.parse_args()
+    start = named = ""
+    if args.weights is not None:
+        start, named = f" --weights {args.weights}", f" --weights {args.weights.name}"
     data = args.data / args.set
     people = [None] if args.set == "msr_action3d" else list(read_manifest(data).groups)
     for network, options in RUNS[args.set].items():
@@ -88,7 +92,7 @@ def main() -> None:
             for person in people:
                 with tempfile.TemporaryDirectory() as folder:
                     out = Path(folder) / "run"
-                    scores, seconds = one(data, options, out, seed, person)
+                    scores, seconds = one(data, options + start, out, seed, person)
                     if args.keep is not None:
                         name = "-".join(filter(None, [args.set, network, person, str(seed)]))
                         args.keep.mkdir(parents=True, exist_ok=True)
@@ -106,7 +110,7 @@ def main() -> None:
                     "clip_hit@1": round(scores["clip_hit@1"], 4),
                     "views": scores["views"],
                     "train_seconds": round(seconds, 1),
-                    "command": command(args.set, options, seed, person),
+                    "command": command(args.set, options + named, seed, person),
                 }
                 record("accuracy", row)
                 print(f"{args.set} {network} seed {seed} {person or ''}: {row['video_hit@1']:.1%}")
