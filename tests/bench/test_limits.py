@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch.testing import assert_close
 
 from pseudo3d.bench import limits
 from pseudo3d.bench.limits import Limit, measure_limit
@@ -22,17 +20,6 @@ def test_both_peaks_are_positive_rates(precision):
         call, flop = limits.best_convolution(found)
         assert call().shape == (1, 16, 8, 8)
         assert flop == 2 * 64 * 32 * 16 * found.shape[-1] ** 2
-
-
-def test_packed_convolution_is_a_convolution():
-    x = torch.randn(1, 8, 6, 6).to(memory_format=torch.channels_last)
-    w, bias = torch.randn(4, 8, 3, 3), torch.randn(4)
-    with torch.inference_mode():
-        try:
-            call = limits._packed(x, w, bias, 1)
-        except (RuntimeError, AttributeError):
-            pytest.skip("this torch lacks oneDNN's packed convolution")
-        assert_close(call(), F.conv2d(x, w, bias, 1, 1).relu(), rtol=1e-4, atol=1e-4)
 
 
 def test_work_is_counted_as_two_per_multiply_add():
