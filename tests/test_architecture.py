@@ -17,7 +17,8 @@ LOWER = {"models", "recycle", "weights", "data", "runtime"}
 # What each part must not import of the package ("*" is the root, the lazy door). Arrows run
 # cli, serve -> engine, protocols, explain, report -> models, recycle, data, runtime, weights -> nn.
 UPPER = {
-    "engine", "features", "protocols", "explain", "report", "bench", "serve", "cluster", "cli",
+    "engine", "features", "protocols", "explain", "report", "bench", "demo", "serve", "cluster",
+    "cli",
 }  # fmt: skip
 FORBIDDEN = {
     "nn": {*LOWER, *UPPER, "*"},
@@ -26,12 +27,13 @@ FORBIDDEN = {
     "weights": UPPER,
     "data": {"models", "recycle", "weights", *UPPER},
     "runtime": UPPER,
-    "engine": {"features", "protocols", "explain", "bench", "cli", "serve"},
-    "features": {"protocols", "explain", "bench", "cli", "serve"},
-    "protocols": {"explain", "bench", "cli", "serve"},
-    "explain": {"cli", "serve"},
-    "report": {"cli", "serve"},
-    "bench": {"engine", "cli", "serve"},
+    "engine": {"features", "protocols", "explain", "bench", "demo", "cli", "serve"},
+    "features": {"protocols", "explain", "bench", "demo", "cli", "serve"},
+    "protocols": {"explain", "bench", "demo", "cli", "serve"},
+    "explain": {"demo", "cli", "serve"},
+    "report": {"explain", "demo", "cli", "serve"},
+    "bench": {"engine", "explain", "demo", "cli", "serve"},
+    "demo": {"cli", "serve"},
     "serve": {"cli"},
     "cluster": {"cli"},
     "errors": {"nn", *LOWER, *UPPER, "*"},

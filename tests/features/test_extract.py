@@ -264,6 +264,16 @@ def test_a_part_of_a_file_has_features_of_its_own(weights, few):
     assert np.abs(found.layers["pool5"][0] - want).max() > 1e-4
 
 
+def test_the_parts_of_a_file_are_kept_apart_on_the_disk(weights, few, tmp_path):
+    item = few.items[0]
+    parts = replace(few, items=(item, replace(item, start=0.3, end=0.7)))
+    whole = extract(weights, parts, clips=2)
+    with pytest.raises(Stop):
+        extract(weights, parts, clips=2, out=tmp_path / "f.npz", progress=stop_after(2))
+    again = extract(weights, parts, clips=2, out=tmp_path / "f.npz")
+    assert np.array_equal(again.layers["pool5"], whole.layers["pool5"])
+
+
 def test_pixels_are_the_clip_itself(few):
     pre = changed(PRE, {"resize": 50, "size": (40, 64), "frames": 2})
     found = extract(open_extractor("pixels", preprocessing=pre), few, clips=1)

@@ -161,7 +161,9 @@ def whole(features):
 
 def test_external_features_are_found_by_the_end_of_the_path(whole, tmp_path):
     table = tmp_path / "idt.csv"
-    table.write_text("video,x,y\nrun/a,1,2\njump/a.avi,3,4\nb.é.avi,5,6\nset/run/c,7,8\nz,9,9\n")
+    table.write_text(
+        "video,x,y\nrun/a,1,2\njump/a.avi,3,4\nb.é.avi,5,6\nset/run/c,7,8\nz,9,9\nc,0,0\n"
+    )
     both = fuse(whole, table, "idt")
     assert both.layers["idt"].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
     assert both.matrix(("pool5", "idt")).shape == (4, 8)

@@ -162,6 +162,12 @@ def test_liblinear_fits_another_machine_for_many_videos():
     found = leave_out(made(spread=0.5), "group", Linear(solver="liblinear"))
     assert found.accuracy > 0.6
     assert "liblinear" in found.protocol
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    kinds = [
+        type(fit(x, np.repeat(["a", "b"], 20), Linear(solver=solver))["svm"]).__name__
+        for solver in ("libsvm", "liblinear")
+    ]
+    assert kinds == ["SVC", "LinearSVC"]
 
 
 def test_the_interval_is_that_of_the_binomial_and_wider_for_groups():

@@ -49,6 +49,7 @@ def seen_by_gradient(net, clip):
         {"mixes": ("A",)},
         {"mixes": ("B",)},
         {"mixes": ("C",)},
+        {"mixes": ("full",)},
         {"mixes": ("B", "C", "A"), "kernel": (5, 3, 5)},
         {"mixes": ("B", "A"), "dilation": (2, 1, 2)},
         {"block": "basic", "mixes": ("B",)},

@@ -194,6 +194,19 @@ def test_each_pair_computes_its_formula(mix, semantics, stride):
     assert_close(ours, plain_pair(pair, mix, semantics, clip, stride), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_a_full_kernel_takes_the_place_of_the_pair(semantics, stride):
+    spec = PairSpec(mix="full", semantics=semantics, kernel=(3, 5, 3), dilation=(2, 1, 1))
+    pair = shake(PseudoPair(4, 5, spec, stride)).double()
+    clip = torch.randn(2, 4, 5, 6, 7, dtype=torch.float64)
+    steps, pads, gaps = (1, stride, stride), (2, 2, 1), (2, 1, 1)
+    plain = pair.space_norm(F.conv3d(clip, pair.space.weight, None, steps, pads, gaps)).relu()
+    assert_close(pair(clip), plain)
+    pair.still()
+    assert_close(pair(clip), plain)
+
+
 @pytest.mark.parametrize("kind", BLOCKS)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_what_surrounds_the_pair_is_the_residual_block(kind, stride):

@@ -27,19 +27,20 @@ class Pair(nn.Module):
     def __init__(self, cin: int, cout: int, cfg: Any, mix: str | None, stride: int) -> None:
         super().__init__()
         (kt, kh, kw), (dt, dh, dw), mode = cfg.kernel, cfg.dilation, cfg.padding_mode
-        self.mix, self.semantics = mix, cfg.semantics
+        self.mix, self.semantics = None if mix == "full" else mix, cfg.semantics
+        full = mix == "full"
         self.space = nn.Conv3d(
             cin,
             cout,
-            (1, kh, kw),
+            (kt if full else 1, kh, kw),
             (1, stride, stride),
-            (0, dh * (kh // 2), dw * (kw // 2)),
-            (1, dh, dw),
+            (dt * (kt // 2) if full else 0, dh * (kh // 2), dw * (kw // 2)),
+            (dt if full else 1, dh, dw),
             bias=False,
             padding_mode=mode,
         )
         self.space_norm = nn.BatchNorm3d(cout)
-        if mix is not None:
+        if self.mix is not None:
             beside = mix == "B"
             self.time = nn.Conv3d(
                 cin if beside else cout,

@@ -22,7 +22,7 @@ def demo(
     """
     use_threads(threads)
     from pseudo3d.cli.bars import TrainingBar
-    from pseudo3d.engine.demo import FULL, QUICK, run
+    from pseudo3d.demo.run import FULL, QUICK, run
 
     page = run(
         out, QUICK if quick else FULL, seed, progress=progress_bar, bar=TrainingBar, say=note

@@ -15,6 +15,8 @@ from pseudo3d.cli import (
     pack,
     predict,
     protocol,
+    report,
+    study,
     train,
 )
 from pseudo3d.errors import Pseudo3dError
@@ -32,7 +34,8 @@ def about() -> None:
 
 
 COMMANDS = (
-    demo, train, evaluate, predict, explain, features, protocol, export, pack, info, bench,
+    demo, train, report, evaluate, predict, explain, study, features, protocol, export, pack, info,
+    bench,
 )  # fmt: skip
 for module in COMMANDS:
     module.add_to(app)

@@ -52,6 +52,9 @@ def train(
         typer.Option("--net", help="Model option, KEY=VALUE (semantics=release); repeatable."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Loader processes.")] = None,
+    report: Annotated[
+        bool, typer.Option(help="Write OUT/report.html: scores, and whether it uses time.")
+    ] = True,
     cache: Cache = "auto",
     threads: Threads = None,
 ) -> None:
@@ -63,15 +66,15 @@ def train(
     """
     use_threads(threads)
     from pseudo3d.cli.bars import TrainingBar
+    from pseudo3d.cli.report import page_of
     from pseudo3d.data.manifest import read_manifest
-    from pseudo3d.engine.recipes import recipe as recipe_by_name
     from pseudo3d.engine.train import RUN, Job, claim
     from pseudo3d.engine.train import train as run
     from pseudo3d.engine.trainer import LAST
 
     plain = {"epochs": epochs, "batch": _count(batch), "lr": lr, "precision": precision}
     changes = {key: value for key, value in plain.items() if value is not None}
-    how = _recipe(recipe_by_name(recipe), {**changes, **key_values(set_ or [])}, frames, size)
+    how = recipe_with(recipe, {**changes, **key_values(set_ or [])}, frames, size)
     resume = (out / LAST).exists()
     claim(Job(recipe=how, out=out, resume=resume))
     parts = divide(read_manifest(data), hold_out or [], watch or [], seed)
@@ -88,6 +91,9 @@ def train(
     what = f"{len(parts.train.items)} videos, {len(parts.train.classes)} classes"
     note(f"{'resuming' if resume else 'training'} {model} on {what}")
     path = run(network, parts, store, job, [TrainingBar()])
+    if report:
+        store.fill(parts.held.items if parts.held is not None else ())
+        note(f"report: {page_of(out, store)}")
     say(str(path))
 
 
@@ -116,12 +122,15 @@ def _fit(how: "Recipe", network: "Network", run: Path | None) -> "Recipe":
     return how
 
 
-def _recipe(
-    how: "Recipe", changes: dict[str, Any], frames: int | None, size: int | None
+def recipe_with(
+    name: str, changes: dict[str, Any], frames: int | None, size: int | None
 ) -> "Recipe":
-    """The recipe with the options of the command line put in."""
+    """A recipe by name with the options of the command line put in."""
     from dataclasses import replace
 
+    from pseudo3d.engine.recipes import recipe
+
+    how = recipe(name)
     given = dict(how.input)
     if frames is not None:
         given["frames"] = frames

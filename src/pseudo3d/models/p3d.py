@@ -62,7 +62,7 @@ class P3DConfig:
     depths: tuple[int, ...]  # blocks per stage
     block: Literal["basic", "bottleneck"] = "bottleneck"
     widths: tuple[int, ...] = (64, 128, 256, 512)
-    mixes: tuple[Mix, ...] = ("A", "B", "C")  # repeated block after block over the whole net
+    mixes: tuple[Mix, ...] = ("A", "B", "C")  # repeated block after block; full: the 3-D twin
     semantics: Semantics = "modern"
     stem_width: int = 64
     stem_kernel: Triple | None = None
@@ -98,7 +98,7 @@ class P3DConfig:
             )
         if not self.mixes or None in self.mixes:
             raise ValueError(
-                f"mixes is {'empty' if not self.mixes else self.mixes}; wanted letters A, B, C "
+                f"mixes is {'empty' if not self.mixes else self.mixes}; wanted A, B, C or full "
                 "(no time in a stage: time_stages; no time at all: a resnet)"
             )
         if self.time_pools is not None and min(self.time_pools) < 1:

@@ -2,7 +2,8 @@
 
 Three forms (Qiu, Yao, Mei, ICCV 2017, section 3.2 and figure 2): A sends space through time, B
 adds the two, C does both. Where batch norm and ReLU sit differs between the authors' release, its
-popular port and the first author's later code; `Semantics` names the three.
+popular port and the first author's later code; `Semantics` names the three. A fourth form, full,
+is what the pair replaces: one 3 x 3 x 3 kernel, for comparison.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from pseudo3d.nn.conv import Conv3d, Padding, Triple, same_padding
 
-Mix = Literal["A", "B", "C"]
+Mix = Literal["A", "B", "C", "full"]  # full: one kernel in space and time, not a pair
 Semantics = Literal["release", "port", "modern"]
 
 
@@ -29,8 +30,10 @@ class PairSpec:
     padding_mode: Padding = "zeros"
 
     def __post_init__(self) -> None:
-        if self.mix not in ("A", "B", "C", None):
-            raise ValueError(f"mix is {self.mix!r}; wanted 'A', 'B', 'C' or None (space only)")
+        if self.mix not in ("A", "B", "C", "full", None):
+            raise ValueError(
+                f"mix is {self.mix!r}; wanted 'A', 'B', 'C', 'full' or None (space only)"
+            )
         if self.semantics not in ("release", "port", "modern"):
             raise ValueError(f"semantics is {self.semantics!r}; wanted 'release', 'port', 'modern'")
         if self.mix and self.kernel[0] == 1:
@@ -59,6 +62,8 @@ class PseudoPair(nn.Module):
     | B | r(r(s(x)) + t(x)) | r(s(x)) + r(t(x)) | r(bn(S(x) + T(x))) |
     | C | r(y/2 + t(y)/2), y = r(s(x)) | y + r(t(y)) | r(y + T(y)) |
 
+    full is r(bn(F(x))) with one k x k x k kernel F, in every semantics.
+
     Sources: the authors' Caffe prototxt (release), the common PyTorch port (port), the first
     author's code of 2021 (modern).
 
@@ -71,18 +76,19 @@ class PseudoPair(nn.Module):
         dt, dh, dw = spec.dilation
         pt, ph, pw = same_padding(spec.kernel, spec.dilation)
         self.mix, self.semantics = spec.mix, spec.semantics
+        full = spec.mix == "full"
         self.space = Conv3d(
             cin,
             cout,
-            (1, kh, kw),
+            (kt if full else 1, kh, kw),
             stride=(1, stride, stride),
-            padding=(0, ph, pw),
-            dilation=(1, dh, dw),
+            padding=(pt if full else 0, ph, pw),
+            dilation=(dt if full else 1, dh, dw),
             padding_mode=spec.padding_mode,
         )
         self.space_norm = norm(cout)
         self.act = nn.ReLU(inplace=True)
-        if spec.mix is None:
+        if spec.mix in (None, "full"):
             return
         beside = spec.mix == "B"  # B looks at the pair's input, A and C at the output of space
         self.time = Conv3d(
@@ -98,7 +104,7 @@ class PseudoPair(nn.Module):
             self.time_norm = norm(cout)
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h2 w2"]:
-        if self.mix is None:
+        if self.mix in (None, "full"):
             return self.act(self.space_norm(self.space(x)))
         if self.semantics == "modern":
             return self._modern(x)
@@ -122,9 +128,9 @@ class PseudoPair(nn.Module):
         """Set the temporal kernel so that the pair equals its 2-D self on every frame.
 
         Identity where time follows space alone (A, and C of the release, which averages two equal
-        terms), zero where it is added.
+        terms), zero where it is added. A full kernel is left as it is drawn.
         """
-        if self.mix is None:
+        if self.mix in (None, "full"):
             return
         nn.init.zeros_(self.time.weight)
         if self.mix == "A" or (self.mix == "C" and self.semantics == "release"):
@@ -167,9 +173,13 @@ class Bottleneck(nn.Module):
         self.shortcut = _shortcut(cin, cout, stride)
         self.act = nn.ReLU(inplace=True)
 
-    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h2 w2"]:
+    def branch(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h2 w2"]:
+        """What is added to the shortcut."""
         y = self.act(self.reduce_norm(self.reduce(x)))
-        y = self.expand_norm(self.expand(self.pair(y)))
+        return self.expand_norm(self.expand(self.pair(y)))
+
+    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h2 w2"]:
+        y = self.branch(x)
         y += self.shortcut(x)
         return self.act(y)
 
@@ -197,8 +207,12 @@ class Basic(nn.Module):
         self.shortcut = _shortcut(cin, width, stride)
         self.act = nn.ReLU(inplace=True)
 
+    def branch(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h2 w2"]:
+        """What is added to the shortcut."""
+        return self.refine_norm(self.refine(self.pair(x)))
+
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h2 w2"]:
-        y = self.refine_norm(self.refine(self.pair(x)))
+        y = self.branch(x)
         y += self.shortcut(x)
         return self.act(y)
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from urllib.parse import parse_qs, urlparse
 
 import numpy as np
+from jaxtyping import Float
 
 from pseudo3d.engine.judge import Model, judge
 from pseudo3d.errors import ManifestError
@@ -25,7 +26,7 @@ from pseudo3d.protocols.base import (
 from pseudo3d.protocols.looking import clip_probs, columns, input_deviations, span_of, usable
 from pseudo3d.protocols.options import choices, deviations, option
 from pseudo3d.protocols.reading import Disk, find, lines_of, wrong_line
-from pseudo3d.protocols.scoring import hit, truth_of
+from pseudo3d.protocols.scoring import Truth, hit, truth_of
 
 CLASSES = 487
 OWN_SPLIT = (
@@ -125,14 +126,9 @@ class Sports1M(Benchmark):
             progress=progress,
         )[:, :, order]
         truth = truth_of([entry.labels for entry in entries], listing.classes)
-        per_clip = probs.reshape(-1, len(listing.classes))
         return Score(
             protocol=self.name,
-            figures={
-                "clip_hit@1": hit(per_clip, truth.repeat(self.clips, axis=0)),
-                "video_hit@1": hit(probs.mean(1), truth),
-                "video_hit@5": hit(probs.mean(1), truth, 5),
-            },
+            figures=figures(probs, truth),
             measured=f"{self.clips} clips per video at {self.placed} places; {self.scores}",
             counts={
                 "classes": len(listing.classes),
@@ -170,3 +166,13 @@ def _id(url: str) -> str:
     """Of a YouTube URL; what is no such URL is the name itself."""
     parts = urlparse(url)
     return parse_qs(parts.query).get("v", [parts.path.rsplit("/", 1)[-1]])[0]
+
+
+def figures(probs: Float[np.ndarray, "v c k"], truth: Truth) -> dict[str, float]:
+    """Hits of single clips, and of the mean over the clips of a video."""
+    per_clip, mean = probs.reshape(-1, probs.shape[2]), probs.mean(1)
+    return {
+        "clip_hit@1": hit(per_clip, truth.repeat(probs.shape[1], axis=0)),
+        "video_hit@1": hit(mean, truth),
+        "video_hit@5": hit(mean, truth, 5),
+    }

@@ -20,6 +20,7 @@ import torch
 
 from pseudo3d.errors import Pseudo3dError, WeightsError, require, unknown
 from pseudo3d.models.network import Network
+from pseudo3d.runtime.agree import difference
 from pseudo3d.runtime.artifact import (
     METADATA_KEY,
     OnnxArtifact,
@@ -222,16 +223,13 @@ def _compare(
     clips = torch.randn((3, *shape), generator=torch.Generator().manual_seed(_SEED))
     if calibration:  # int8 knows the range of real clips only
         clips = torch.cat(list(islice(calibration, 3)))
-    with torch.inference_mode():
-        want = net(clips)
-    want = torch.cat([want[:1], want])
     got = torch.cat([opened(clips[:1]), opened(clips)])
-    difference = float((got - want).norm() / want.norm().clamp(min=1e-6))
+    error = difference(net, torch.cat([clips[:1], clips]), got)
     limit = LIMITS.get(precision, float("inf"))
-    if not difference <= limit:
+    if not error <= limit:
         raise Pseudo3dError(
             f"the exported {net.name} computes something else: its logits differ by "
-            f"{difference:.2g} (relative) where {precision} explains {limit:.0e}; nothing was "
+            f"{error:.2g} (relative) where {precision} explains {limit:.0e}; nothing was "
             "written. Export in fp32, or report this with the versions of `p3d doctor`."
         )
-    return difference
+    return error

@@ -6,7 +6,6 @@ H, W) is channels-last memory of (N * T, C, H, W) and of (N, C, T, H * W): the v
 """
 
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, fx, nn
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network, check_clip
 from pseudo3d.nn.stem import MaxPool
+from pseudo3d.runtime.agree import difference
 from pseudo3d.runtime.fold import fold, is_add, is_relu, module_of
 from pseudo3d.runtime.steps import Convolution, Step
 from pseudo3d.runtime.views import dense
@@ -93,9 +93,7 @@ def optimize(
         rng = torch.Generator().manual_seed(0)
         example = torch.randn(1, model.cfg.in_channels, 8, 32, 32, generator=rng)
     fast = Lowered(model, precision)
-    with torch.inference_mode():
-        want = deepcopy(model).float().eval()(example.float())
-    error = float((fast(example) - want).norm() / want.norm().clamp_min(1e-12))
+    error = difference(model, example, fast(example))
     if not error <= _LIMITS[precision]:
         raise Pseudo3dError(
             f"the optimized {model.name} differs from the network by {error:.1e} where "

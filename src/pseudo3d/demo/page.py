@@ -1,13 +1,14 @@
 """The page that the demo ends with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from pseudo3d.data.motions import ORDER_PAIRS
 from pseudo3d.engine.evaluate import Evaluation
+from pseudo3d.explain.timecheck import TimeCheck, section
 from pseudo3d.report.html import Media, Section, Table, write_page
 from pseudo3d.report.plots import bars_png, confusion_png
 
@@ -19,6 +20,7 @@ class Result:
     weights: Path
     seconds: float
     scores: Evaluation
+    orders: TimeCheck  # the same videos with their frames in other orders
 
     def among(self, classes: Sequence[str]) -> float:
         """Share of right answers on the videos of some classes."""
@@ -52,6 +54,7 @@ def write_demo_page(
     confusion_png(scores.confusion().numpy(), scores.classes, out / "confusion.png", title="P3D")
     sections = [
         _order(out, results, films, people),
+        _proof(out, results),
         _video(out),
         _all_classes(out, results),
         Section(title="The same with your videos", text=_YOURS, code=_COMMANDS),
@@ -86,6 +89,13 @@ def _order(
         ],
         media=[Media(out / "pairs.png", "Right answers by pair; the dashed line is guessing.")],
     )
+
+
+def _proof(out: Path, results: Mapping[str, Result]) -> Section:
+    twin = results["2-D twin"].orders
+    proof = section(results["P3D"].orders, out / "timecheck.png")
+    text = f"The same videos with their frames put into another order. P3D: {proof.text} "
+    return replace(proof, text=f"{text}\n\nThe 2-D twin {twin.sentence}.")
 
 
 def _video(out: Path) -> Section:

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from lightning.pytorch.callbacks import Callback
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.manifest import Manifest, read_manifest
 from pseudo3d.data.motions import CLASSES, render_long, render_motions
-from pseudo3d.engine.demo_page import Result, write_demo_page
+from pseudo3d.demo.page import Result, write_demo_page
 from pseudo3d.engine.evaluate import Protocol, evaluate
 from pseudo3d.engine.predict import predict
 from pseudo3d.engine.recipes import Recipe, recipe
 from pseudo3d.engine.train import Job, Parts, train
 from pseudo3d.engine.windows import Windows
+from pseudo3d.explain.timecheck import timecheck
 from pseudo3d.models import create_model
 from pseudo3d.report.annotate import annotate
 from pseudo3d.report.plots import timeline_png
@@ -117,7 +118,8 @@ class _Stage:
         seconds = time.perf_counter() - began
         protocol = Protocol(views=self.plan.views, split="test")
         scores = evaluate(load(weights), test, self.store, protocol)
-        return Result(weights=weights, seconds=seconds, scores=scores)
+        orders = timecheck(weights, test, self.store, replace(protocol, views=1), seed=self.seed)
+        return Result(weights=weights, seconds=seconds, scores=scores, orders=orders)
 
     def film(self, result: Result) -> None:
         """Render a long video of somebody new, and say what the network sees in it."""
@@ -135,6 +137,7 @@ class _Stage:
             title: {
                 "order_only": result.order_only,
                 "training_seconds": round(result.seconds, 1),
+                "timecheck": result.orders.to_dict(),
                 **result.scores.to_dict(),
             }
             for title, result in results.items()
