@@ -52,7 +52,7 @@ def p3d(*words: object) -> str:
 def command(name: str, options: str, seed: int, person: str | None) -> str:
     """The training command as a user would type it."""
     held = f" --hold-out {person}" if person else ""
-    return f"p3d train {name} --out RUN --seed {seed} {options}{held}"
+    return f"p3d train {name} --out RUN --seed {seed} {options}{held} --no-report"
 
 
 def one(
@@ -62,7 +62,7 @@ def one(
     held = ["--hold-out", person] if person else []
     part = ["--group", person] if person else ["--split", "test"]
     began = time.perf_counter()
-    p3d("train", data, "--out", out, "--seed", seed, *options.split(), *held)
+    p3d("train", data, "--out", out, "--seed", seed, *options.split(), *held, "--no-report")
     seconds = time.perf_counter() - began
     scores = json.loads(p3d("evaluate", out / "weights.safetensors", data, *part, "--json"))
     return scores, seconds

@@ -184,14 +184,15 @@ def test_wrong_options_are_named_with_the_way_out(
 def test_demo_leaves_a_page_that_opens_offline(tmp_path):
     from pseudo3d.cli.bars import TrainingBar
     from pseudo3d.cli.common import progress_bar
-    from pseudo3d.engine import demo
+    from pseudo3d.demo import run as demo
 
     plan = demo.Plan(clips_per_class=10, epochs=1, views=1, size=16, frames=4)
     page = demo.run(tmp_path, plan, 0, progress=progress_bar, bar=TrainingBar, say=lambda _: None)
     html = Path(page).read_text()
     assert "2-D twin" in html
     assert "http" not in html.replace("http-equiv", "")
-    assert html.count("data:image/png;base64") == 3
+    assert html.count("data:image/png;base64") == 4
+    assert "Does it use time?" in html
     assert "data:video/mp4;base64" in html
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert 0 <= scores["P3D"]["order_only"] <= 1
