@@ -41,6 +41,10 @@ def train(
         Path | None,
         typer.Option(help="Start from a checkpoint of ours or from a 2-D ResNet's weights."),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Learn this network's answers, too; weights with the same classes."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,7 +88,7 @@ def train(
     network = _network(model, key_values(net or []), how, len(parts.train.classes), seed)
     if batch == "auto":
         how = _fit(how, network, out / RUN if resume else None)
-    job = Job(recipe=how, out=out, seed=seed, workers=workers, resume=resume)
+    job = Job(recipe=how, out=out, seed=seed, workers=workers, resume=resume, teacher=teacher)
     if weights is not None and not resume:
         note(start_from(network, weights, parts.train.classes))
     store = open_store(listed, how.input["resize"], gray, cache)

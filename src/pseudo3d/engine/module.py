@@ -12,6 +12,7 @@ from pseudo3d.data.dataset import Batch, EpochSampler, generator
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.transforms import augment, center_crop
 from pseudo3d.engine.recipes import Recipe
+from pseudo3d.engine.teacher import Teacher
 from pseudo3d.models.network import Network
 
 
@@ -24,6 +25,7 @@ class ClipTraining(LightningModule):
         swap: label of each label's mirror image, (K,).
         sampler: told the epoch and how many of its batches are done.
         steps: optimizer steps of the whole run.
+        teacher: a network whose answers are learned beside the labels.
     """
 
     def __init__(
@@ -35,10 +37,12 @@ class ClipTraining(LightningModule):
         *,
         steps: int,
         swap: Tensor,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.net, self.recipe, self.pre = net, recipe, preprocessing
         self.sampler, self.steps, self.swap = sampler, steps, swap
+        self.teacher = teacher
         self.batches = 0  # done since the start of the run
         self.scores: list[tuple[Tensor, Tensor]] = []
 
@@ -61,6 +65,9 @@ class ClipTraining(LightningModule):
         labels = torch.where(mirrored, swap[batch.labels], batch.labels)
         logits = self.net(self.pre.normalize(clips))
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        if self.teacher is not None:
+            told = self.teacher.loss(logits, self.teacher(clips))
+            loss = torch.lerp(loss, told, self.recipe.distill)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss became {loss.item()} at batch {self.batches}; lower the learning rate "

@@ -28,6 +28,8 @@ class Recipe:
     step_every: int = 0  # "step": divide the rate by ten every so many optimizer steps
     clip_norm: float = 5.0  # gradient norm; 0 switches clipping off
     label_smoothing: float = 0.1
+    distill: float = 0.7  # share of the teacher in the loss, where there is one
+    temperature: float = 3.0  # softens what the teacher says
     dropout: float | None = None  # None: the model's own
     freeze_norm: bool = False  # every batch norm but the first keeps its statistics and scale
     ema: float = 0.05  # weights are averaged over this share of the run; 0 switches it off
@@ -50,6 +52,11 @@ class Recipe:
             raise ValueError("schedule 'step' needs step_every, the steps between two divisions")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision is {self.precision!r}; wanted 'auto', 'fp32' or 'bf16'")
+        if not 0 < self.distill <= 1 or self.temperature <= 0:
+            raise ValueError(
+                f"distill is {self.distill!r}, temperature {self.temperature!r}; wanted "
+                "0 < distill <= 1 and a temperature above 0"
+            )
         for name in ("ema", "label_smoothing", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; wanted 0 <= {name} < 1")

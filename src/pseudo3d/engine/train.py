@@ -25,6 +25,7 @@ from pseudo3d.data.measure import measure
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.engine.module import ClipTraining
 from pseudo3d.engine.recipes import Recipe
+from pseudo3d.engine.teacher import Teacher
 from pseudo3d.engine.trainer import LAST, build_trainer
 from pseudo3d.errors import ManifestError, Pseudo3dError
 from pseudo3d.models.network import Network
@@ -44,6 +45,7 @@ class Job:
     workers: int | None = None  # loader processes; None: as many as help
     resume: bool = False
     checkpoint_every: int = 50  # optimizer steps
+    teacher: Path | None = None  # weights of a network whose answers are learned, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +151,10 @@ def _module(
     net.checkpointing = recipe.checkpointing
     torch.manual_seed(job.seed)
     steps = recipe.steps or recipe.epochs * math.ceil(len(sampler) / recipe.accumulate)
-    swap = recipe.augment.swap_labels(classes)
-    module = ClipTraining(net, recipe, pre, sampler, steps=steps, swap=swap)
+    swap, teacher = recipe.augment.swap_labels(classes), None
+    if job.teacher is not None:
+        teacher = Teacher(job.teacher, classes, pre, recipe.temperature)
+    module = ClipTraining(net, recipe, pre, sampler, steps=steps, swap=swap, teacher=teacher)
     return module.to(memory_format=torch.channels_last_3d)
 
 
@@ -226,6 +230,7 @@ def _describe(net: Network, job: Job, pre: Preprocessing) -> dict[str, Any]:
         "seed": job.seed,
         "recipe": asdict(job.recipe),
         "preprocessing": pre.to_dict(),
+        "teacher": None if job.teacher is None else str(job.teacher),
     }
     return json.loads(json.dumps(run))
 
@@ -261,6 +266,7 @@ def _finish(
         "quarantined": sorted(str(path) for path in store.quarantined),
         "steps": trainer.global_step,
         "seed": job.seed,
+        "teacher": None if job.teacher is None else job.teacher.name,
         "recipe": asdict(job.recipe),
         "clip_seconds": round(median(lengths), 3),
         "longest_seconds": round(max(lengths), 3),
