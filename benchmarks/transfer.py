@@ -6,11 +6,14 @@
 DATA is the folder that holds the sets. A p3d_tiny is trained on one set as in accuracy.py (FOLDER
 keeps its weights), and what it says of the other set is classified by a linear SVM: its pool5, and
 the last three stages as they are, so that the SVM knows where and when. Beside it, from the same
-clips: the same network with fresh weights, and the pixels themselves. (The stages and the z-score
-were chosen on people 1 and 5 of the odd half of `msr_action3d`; the even half was scored once.) On `silhouettes` one
-person after the other is left out, on `msr_action3d` the odd people are learned and the even ones
-tested. Every score becomes a row of results/transfer.csv, with 95 % bootstrap intervals over
-people; `gain` is how many more videos the trained network gets right than that row.
+clips: the same network with fresh weights, and the pixels themselves. The stages were added after
+pool5 of one seed was no better than the pixels on `msr_action3d`; that they help was found on
+people 1 and 5 of its training half.
+
+On `silhouettes` one person after the other is left out, on `msr_action3d` the odd people are
+learned and the even ones tested. Every score becomes a row of results/transfer.csv, with 95 %
+bootstrap intervals over people; `gain` is how many more videos the trained network gets right than
+that row.
 """
 
 import argparse

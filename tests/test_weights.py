@@ -5,7 +5,7 @@ import json
 import os
 import pickle
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -15,9 +15,10 @@ from torch.testing import assert_close
 
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import WeightsError
-from pseudo3d.models import create_model
-from pseudo3d.recycle import formats
+from pseudo3d.models import create_model, registry
+from pseudo3d.recycle.names_p3d import caffe_preprocessing
 from pseudo3d.weights import load, load_backbone, read_state, save
+from recycle import foreign_nets as nets
 
 GRAY = Preprocessing(resize=32, size=(32, 32), color="gray", mean=(0.4,), std=(0.2,))
 CLASSES = ("clap", "jump", "wave")
@@ -314,7 +315,7 @@ def test_bare_weights_of_ours_and_2d_networks_name_the_way_out(tmp_path):
         load(tmp_path / "bare.pth")
     names = ("conv1", "layer1.0.conv1", "layer2.0.conv1", "fc")
     torch.save({f"{k}.weight": torch.zeros(1, 1, 1, 1) for k in names}, tmp_path / "resnet.pth")
-    with pytest.raises(WeightsError, match=r"basic blocks 1, 1.*inflate"):
+    with pytest.raises(WeightsError, match=r"basic blocks 1, 1, of other depths.*inflate"):
         load(tmp_path / "resnet.pth")
 
 
@@ -331,68 +332,21 @@ def test_states_are_unwrapped_whatever_the_suffix(tmp_path, legacy):
     assert torch.equal(state["fc.bias"], torch.ones(2))
 
 
-# Published P3D checkpoints (the numbers themselves: golden/test_release.py)
+# Files of other projects (what they compute: recycle/test_names.py, golden/test_release.py)
 
 
-def published(depths=(3, 4, 6, 3), channels=3, classes=7, variance=900.0):
-    """Names and shapes of the published files, written out; narrow tensors."""
-    state, width = {}, 2
-
-    def norm(key, size):
-        for leaf in ("weight", "bias", "running_mean"):
-            state[f"{key}.{leaf}"] = torch.rand(size)
-        state[f"{key}.running_var"] = torch.full((size,), variance)
-
-    state["conv1_custom.weight"] = torch.rand(width, channels, 1, 7, 7)
-    norm("bn1", width)
-    cin = width
-    for stage, depth in enumerate(depths, 1):
-        flat = stage == 4
-        for block in range(depth):
-            at = f"layer{stage}.{block}."
-            point = (1, 1) if flat else (1, 1, 1)
-            state[f"{at}conv1.weight"] = torch.rand(width, cin, *point)
-            if flat:
-                state[f"{at}conv_normal.weight"] = torch.rand(width, width, 3, 3)
-                norm(f"{at}bn_normal", width)
-            else:
-                state[f"{at}conv2.weight"] = torch.rand(width, width, 1, 3, 3)
-                state[f"{at}conv3.weight"] = torch.rand(width, width, 3, 1, 1)
-                norm(f"{at}bn2", width)
-                norm(f"{at}bn3", width)
-            state[f"{at}conv4.weight"] = torch.rand(4 * width, width, *point)
-            norm(f"{at}bn1", width)
-            norm(f"{at}bn4", 4 * width)
-            if block == 0:
-                state[f"{at}downsample.0.weight"] = torch.rand(4 * width, cin, *point)
-                norm(f"{at}downsample.1", 4 * width)
-            cin = 4 * width
-    state["fc.weight"], state["fc.bias"] = torch.rand(classes, cin), torch.rand(classes)
-    return state
-
-
-@pytest.mark.parametrize(
-    ("depths", "name"),
-    [((3, 4, 6, 3), "p3d50"), ((3, 4, 23, 3), "p3d101"), ((3, 8, 36, 3), "p3d152")],
-)
-@pytest.mark.parametrize("channels", [2, 3])
-def test_published_layouts_become_our_networks(depths, name, channels):
-    state = published(depths, channels)
-    found, config = formats.published_config(state, "release", "f.pth")
-    assert found == name
-    net = create_model(found, widths=(2, 2, 2, 2), stem_width=2, **config)
-    net.load_state_dict(formats.convert_published(state))
-    assert (net.cfg.in_channels, net.cfg.num_classes) == (channels, 7)
-    assert torch.equal(net.stages[1][1].pair.time.weight, state["layer2.1.conv3.weight"])
-    flat = net.stages[3][2].pair.space.weight
-    assert torch.equal(flat[:, :, 0], state["layer4.2.conv_normal.weight"])
+def narrow(monkeypatch, name, **options):
+    """Let a registered network be as narrow as the states of `foreign_nets`."""
+    build, cfg = registry._MODELS[name]
+    thin = replace(cfg, widths=nets.WIDTHS, stem_width=nets.STEM, **options)
+    monkeypatch.setitem(registry._MODELS, name, (build, thin))
 
 
 def test_published_files_are_compared_strictly(tmp_path):
-    state = published()
+    state = nets.port_state()
     del state["layer1.1.conv3.weight"]
     state["layer1.1.conv9.weight"] = torch.zeros(1)
-    torch.save({"state_dict": state}, tmp_path / "f.pth")
+    torch.save({"state_dict": dict(state)}, tmp_path / "f.pth")
     with pytest.raises(WeightsError, match=r"1 missing: stages.0.1.pair.time.weight; 1 extra: lay"):
         load(tmp_path / "f.pth")
 
@@ -400,29 +354,105 @@ def test_published_files_are_compared_strictly(tmp_path):
 @pytest.mark.parametrize(
     ("state", "semantics", "told"),
     [
-        (published((1, 1, 1, 1)), None, r"\(1, 1, 1, 1\) blocks per stage"),
-        (published(), "modern", "wanted 'release' or 'port'"),
+        (nets.port_state((1, 1, 1, 1)), None, r"\(1, 1, 1, 1\) blocks per stage"),
+        (nets.port_state(), "modern", "wanted 'release' or 'port'"),
         ({"conv1_custom.weight": torch.zeros(1)}, None, "without fc.weight, bn1.running_var"),
     ],
 )
 def test_published_files_that_cannot_be_built_are_refused(tmp_path, state, semantics, told):
-    torch.save(state, tmp_path / "f.pth")
+    torch.save(dict(state), tmp_path / "f.pth")
     with pytest.raises(WeightsError, match=told):
         load(tmp_path / "f.pth", semantics=semantics)
 
 
 def test_published_preprocessing_is_the_authors():
-    rgb, flow = formats.published_preprocessing(3), formats.published_preprocessing(2)
+    rgb, flow = caffe_preprocessing(3), caffe_preprocessing(2)
     assert (rgb.color, rgb.scale, rgb.mean, rgb.std) == ("bgr", 1, (104, 117, 123), (1, 1, 1))
     assert (rgb.frames, rgb.sampling, rgb.step, rgb.resize) == (16, "dense", 1, 182)
     assert (rgb.size, flow.channels, flow.mean) == ((160, 160), 2, (128, 128))
-    assert formats.published_preprocessing(5) is None
+    assert caffe_preprocessing(5) is None
 
 
-def test_doubts_about_the_input_scale_are_noted():
-    assert formats.published_notes(published(variance=900.0)) == ()
-    (note,) = formats.published_notes(published(variance=0.8))
-    assert "median 0.8" in note
+def test_the_card_of_foreign_weights_says_what_became_of_each_entry(tmp_path, monkeypatch, caplog):
+    narrow(monkeypatch, "p3d50")
+    torch.save(dict(nets.port_state()), tmp_path / "f.pth")
+    net = load(tmp_path / "f.pth")
+    report = net.card.report
+    assert sorted(report.loaded) == sorted(net.state_dict())
+    assert (report.fresh, report.dropped) == ((), ())
+    assert "in the layout of the PyTorch port" in str(report)
+    assert "k x k to 1 x k x k" in str(report)
+    assert "first batch norm saw inputs about" in net.card.notes[-1]  # of order 1, not bytes
+    assert "first batch norm saw inputs about" in caplog.text
+
+
+def test_the_report_is_no_part_of_the_file(saved):
+    net, path = saved
+    assert len(load(path).card.report.loaded) == len(net.state_dict())
+    assert "report" not in load(path).card.to_json()
+    assert load(path).card == replace(load(path).card, report=None)
+
+
+def test_weights_without_a_classifier_want_its_size_and_say_that_it_is_fresh(
+    tmp_path, monkeypatch, caplog
+):
+    narrow(monkeypatch, "r3d18")
+    state = nets.hara_state()
+    state["conv_seg.1.weight"] = torch.zeros(3)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "m.pth")
+    with pytest.raises(WeightsError, match="without a classifier"):
+        load(tmp_path / "m.pth")
+    net = load(tmp_path / "m.pth", num_classes=3)
+    assert net.head.weight.shape[0] == 3
+    report = net.card.report
+    assert (report.fresh, report.dropped) == (("head.weight", "head.bias"), ("conv_seg.1.weight",))
+    assert "left out: conv_seg.1.weight" in str(report)
+    assert "the classifier is fresh" in caplog.text
+    assert torch.equal(net.stem.conv.weight, state["conv1.weight"])
+
+
+def test_a_fresh_classifier_is_never_copied_into_a_network_to_be_trained(tmp_path, monkeypatch):
+    narrow(monkeypatch, "r3d18")
+    torch.save(dict(nets.hara_state()), tmp_path / "m.pth")
+    source = load(tmp_path / "m.pth", num_classes=3)
+    net = create_model(source.name, **{**asdict(source.cfg), "dropout": 0.2})
+    before = net.head.weight.clone()
+    report = load_backbone(net, tmp_path / "m.pth")
+    assert report.fresh == ("head.weight", "head.bias")
+    assert torch.equal(net.head.weight, before)
+    assert torch.equal(net.stem.conv.weight, source.stem.conv.weight)
+
+
+def test_a_start_takes_the_semantics_of_the_network_it_is_for(tmp_path, monkeypatch):
+    narrow(monkeypatch, "p3d50")
+    torch.save(dict(nets.port_state()), tmp_path / "f.pth")
+    net = create_model("p3d50", semantics="port", num_classes=7)
+    assert load_backbone(net, tmp_path / "f.pth").fresh == ()
+
+
+def test_a_file_of_the_catalog_brings_its_record(tmp_path, monkeypatch):
+    narrow(monkeypatch, "r3d18")
+    path = tmp_path / "r3d_18-b3b3357e.pth"
+    torch.save(dict(nets.video_state(classes=400)), path)
+    card = load(path).card
+    assert (card.classes[0], len(card.classes)) == ("abseiling", 400)
+    assert card.preprocessing.size == (112, 112)
+    assert card.training["record"] == "r3d18.kinetics400"
+    assert card.scores["published"][0]["value"] == 0.632
+    assert "5 clips" in card.scores["published"][0]["protocol"]
+    assert not any("class names taken" in note for note in card.notes)
+    path = path.rename(tmp_path / "other.pth")
+    assert any("class names taken" in note for note in load(path).card.notes)
+
+
+def test_a_foreign_network_saved_as_ours_comes_back(tmp_path, monkeypatch):
+    narrow(monkeypatch, "mc3_18")
+    torch.save(dict(nets.video_state("mc3")), tmp_path / "f.pth")
+    net = load(tmp_path / "f.pth")
+    save(net, tmp_path / "g.safetensors", preprocessing=net.card.preprocessing)
+    x = torch.randn(1, 3, 4, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(load(tmp_path / "g.safetensors")(x), net(x))
 
 
 # Starting from a checkpoint

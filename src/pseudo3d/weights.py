@@ -4,12 +4,11 @@ Loading never runs code from a file, checks every name and shape, and ends with 
 seeded clip must give the logits that were noted when the file was written.
 """
 
-import json
 import logging
 import math
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,57 +20,18 @@ from torch import Tensor
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import Pseudo3dError, WeightsError
 from pseudo3d.models import Network, create_model
-from pseudo3d.nn.blocks import Semantics
-from pseudo3d.recycle import formats
+from pseudo3d.recycle import catalog
+from pseudo3d.recycle.card import Card as Card
+from pseudo3d.recycle.card import foreign_card
 from pseudo3d.recycle.files import METADATA_KEY, read_file, write_file
 from pseudo3d.recycle.files import read_state as read_state
-from pseudo3d.recycle.formats import Report, shorten
+from pseudo3d.recycle.foreign import Choices, Foreign, Report, shorten
+from pseudo3d.recycle.formats import as_in, understand
+from pseudo3d.recycle.scale import input_scale
 
-_FORMAT = 1
 _SEED = 20171022
 _TOLERANCE = 1e-3
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """What a checkpoint says beside its weights."""
-
-    name: str  # as in `create_model`
-    config: dict[str, Any]  # every field of the network's config
-    classes: tuple[str, ...] | None = None
-    preprocessing: Preprocessing | None = None
-    task: str = "classify"
-    training: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, Any] = field(default_factory=dict)
-    version: str = ""  # of the package that wrote the file
-    self_test: dict[str, Any] | None = None  # seed, shape of the clip, first logits
-    notes: tuple[str, ...] = ()
-
-    def to_json(self) -> str:
-        """As one line of JSON."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        if self.preprocessing is not None:
-            plain["preprocessing"] = self.preprocessing.to_dict()
-        return json.dumps({"format": _FORMAT, **plain}, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Card":
-        """Back from `to_json`; lists become tuples again."""
-        plain = json.loads(text)
-        if plain.pop("format") != _FORMAT:
-            raise WeightsError("written by a newer pseudo3d; update with `pip install -U pseudo3d`")
-        for key in ("classes", "notes", "config"):
-            plain[key] = _tuples(plain[key])
-        if plain["preprocessing"] is not None:
-            plain["preprocessing"] = Preprocessing.from_dict(plain["preprocessing"])
-        return cls(**plain)
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_tuples(v) for v in value)
-    return {k: _tuples(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def save(
@@ -151,24 +111,38 @@ def _self_test(model: Network, path: Path) -> dict[str, Any]:
 
 
 def load(
-    path: str | Path, *, semantics: Semantics | None = None, num_classes: int | None = None
+    path: str | Path, *, semantics: str | None = None, num_classes: int | None = None
 ) -> Network:
     """Build the network a checkpoint describes, in eval mode, with its `card`.
 
-    Reads our files and the published PyTorch P3D networks (recognized by their names).
+    Reads our files and those of other projects, which are recognized by the names of their entries
+    (`pseudo3d.recycle.formats.FORMATS`). What became of each entry is in `card.report`; doubts,
+    among them an input scale that does not go with the preprocessing, are logged and in
+    `card.notes`.
 
     Args:
-        semantics: for published files: "release" (default; right for weights converted from Caffe)
-            or "port" (weights trained with the PyTorch port).
-        num_classes: what the caller needs; another count in the file is an error.
+        semantics: what foreign weights leave open. P3D: "release" (default; right for weights
+            converted from Caffe) or "port" (trained with the PyTorch port). 3-D ResNets:
+            "medicalnet", "monai" or "hara", which differ in strides.
+        num_classes: what the caller needs; another count in the file is an error. For files without
+            a classifier, the size of a fresh one.
     Raises:
         WeightsError: missing, damaged or unknown file, names or shapes that do not fit, a failed
             self-test.
     """
     path = Path(path)
-    state, text = read_file(path)
+    return _open(path, read_file(path), semantics, num_classes)
+
+
+def _open(
+    path: Path,
+    content: tuple[dict[str, Tensor], str | None],
+    semantics: str | None,
+    num_classes: int | None,
+) -> Network:
+    state, text = content
     if text is None:
-        net = _build_published(path, state, semantics)
+        net = _build_foreign(path, state, semantics, num_classes)
     else:
         net = _build(path, state, text)
         own = getattr(net.cfg, "semantics", None)
@@ -182,9 +156,20 @@ def load(
             "To start a network with other classes from it, fine-tune: `p3d train DATA --weights "
             f"{path.name}`, or load_backbone(create_model(..., num_classes={num_classes}), path)."
         )
+    _check_scale(net)
     for note in net.card.notes:
         _log.warning("%s: %s", path, note)
     return net.eval()
+
+
+def _check_scale(net: Network) -> None:
+    """Note where the weights saw other numbers than the preprocessing gives."""
+    if (pre := net.card.preprocessing) is None:
+        return
+    found = input_scale(net, pre)
+    if found is not None and not found.fits:
+        told = f"{found}. If predictions make no sense, replace card.preprocessing."
+        net.card = replace(net.card, notes=(*net.card.notes, told))
 
 
 def _build(path: Path, state: dict[str, Tensor], text: str) -> Network:
@@ -195,7 +180,7 @@ def _build(path: Path, state: dict[str, Tensor], text: str) -> Network:
         raise WeightsError(f"{path}: {err}") from err
     except (ValueError, TypeError, KeyError, AttributeError) as err:
         raise WeightsError(f"{path}: metadata cannot be used ({err}); get the file again") from err
-    _fill(net, state, path)
+    net.card = replace(card, report=_fill(net, state, path))
     if card.self_test is not None:
         _verify(net.eval(), card.self_test, path)
     return net
@@ -221,29 +206,35 @@ def _verify(net: Network, test: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def _build_published(path: Path, state: dict[str, Tensor], semantics: str | None) -> Network:
-    name, config = formats.published_config(state, semantics or "release", path)
-    card = Card(
-        name=name,
-        config=config,
-        preprocessing=formats.published_preprocessing(config["in_channels"]),
-        notes=formats.published_notes(state),
-    )
-    net = _create(card)
-    _fill(net, formats.convert_published(state), path)
+def _build_foreign(
+    path: Path, state: Mapping[str, Tensor], semantics: str | None, num_classes: int | None
+) -> Network:
+    choices = Choices(source=str(path), semantics=semantics, num_classes=num_classes)
+    found = understand(state, choices)
+    classes = None if found.headless else found.config["num_classes"]
+    card = foreign_card(found, catalog.of_file(path, found.model, classes))
+    try:
+        net = _create(card)
+    except (ValueError, TypeError) as err:
+        raise WeightsError(f"{path}: {found.told} cannot be built: {err}") from err
+    net.card = replace(card, report=_fill(net, found.state, path, found))
     return net
 
 
-def _fill(net: Network, state: Mapping[str, Tensor], path: Path) -> None:
+def _fill(
+    net: Network, state: Mapping[str, Tensor], path: Path, foreign: Foreign | None = None
+) -> Report:
     """Copy a state dict into a network after comparing every name and shape."""
     ours = net.state_dict()
+    headless = foreign is not None and foreign.headless
+    fresh = tuple(k for k in ours if headless and k.startswith("head."))
     reshaped = [
         f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}"
         for k, v in ours.items()
         if k in state and state[k].shape != v.shape
     ]
     problems = {
-        "missing": [k for k in ours if k not in state],
+        "missing": [k for k in ours if k not in state and k not in fresh],
         "extra": [k for k in state if k not in ours],
         "reshaped": reshaped,
     }
@@ -252,7 +243,14 @@ def _fill(net: Network, state: Mapping[str, Tensor], path: Path) -> None:
         raise WeightsError(
             f"{path}: does not fit {net.name}; {'; '.join(told)}. Nothing was loaded."
         )
-    net.load_state_dict(state)
+    net.load_state_dict(state, strict=not headless)
+    return Report(
+        source=f"{path} ({foreign.told if foreign else net.name})",
+        loaded=tuple(state),
+        fresh=fresh,
+        reshaped=foreign.reshaped if foreign else (),
+        dropped=foreign.dropped if foreign else (),
+    )
 
 
 def load_backbone(
@@ -267,9 +265,9 @@ def load_backbone(
         WeightsError: as `load`, or another architecture; the message names the fields that differ.
     """
     path = Path(path)
-    text = read_file(path)[1]
-    semantics = getattr(net.cfg, "semantics", None)
-    source = load(path, semantics=semantics if text is None else None)
+    state, text = content = read_file(path)
+    choice, fresh_head = (None, None) if text is not None else as_in(state, net.cfg, path)
+    source = _open(path, content, choice, fresh_head)
     theirs, ours = asdict(source.cfg), asdict(net.cfg)
     free = ("num_classes", "dropout")
     differ = [
@@ -282,10 +280,11 @@ def load_backbone(
             f"{path}: a {source.name} that is another network than this {net.name}: "
             f"{'; '.join(differ)}. Build the network with the same options."
         )
-    keep_head = source.cfg.num_classes == net.cfg.num_classes
+    report = source.card.report
+    keep_head = source.cfg.num_classes == net.cfg.num_classes and not report.fresh
     if classes is not None and source.card.classes is not None:
         keep_head = keep_head and tuple(classes) == source.card.classes
-    state = {k: v for k, v in source.state_dict().items() if keep_head or not k.startswith("head.")}
-    net.load_state_dict(state, strict=keep_head)
-    fresh = tuple(k for k in net.state_dict() if k not in state)
-    return Report(source=f"{path} ({source.name})", loaded=tuple(state), fresh=fresh)
+    taken = {k: v for k, v in source.state_dict().items() if keep_head or not k.startswith("head.")}
+    net.load_state_dict(taken, strict=keep_head)
+    fresh = tuple(k for k in net.state_dict() if k not in taken)
+    return replace(report, source=f"{path} ({source.name})", loaded=tuple(taken), fresh=fresh)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from pseudo3d.nn.stem import MaxPool, Stem, StemSpec, time_pool
+from pseudo3d.nn.stem import AtLeast, MaxPool, Stem, StemSpec, time_pool
 
 FEW = settings(deadline=None, max_examples=25)
 length = st.integers(1, 12)
@@ -131,6 +131,40 @@ def test_the_layers_come_in_the_order_conv_norm_relu_pool():
     assert_close(layer(clip), F.max_pool3d(y, (2, 3, 3), 2, ceil_mode=True))
 
 
+def test_a_factored_stem_is_space_norm_relu_time_norm_relu():
+    layer = stem(kernel=(3, 7, 7), stride=(2, 2, 2), pool="none", middle=5)
+    for n in (layer.space_norm, layer.norm):
+        nn.init.uniform_(n.running_var, 0.5, 1.5)
+        nn.init.normal_(n.bias)
+    clip = torch.randn(2, 2, 5, 15, 17)
+
+    def bn(x, n):
+        return F.batch_norm(x, n.running_mean, n.running_var, n.weight, n.bias)
+
+    y = F.conv3d(clip, layer.space.weight, None, (1, 2, 2), (0, 3, 3))
+    y = F.conv3d(torch.relu(bn(y, layer.space_norm)), layer.time.weight, None, (2, 1, 1), (1, 0, 0))
+    assert_close(layer(clip), torch.relu(bn(y, layer.norm)))
+
+
+@FEW
+@given(t=length, h=length, w=length)
+def test_pooling_along_time_too_is_torchs_own(t, h, w):
+    layer = stem(kernel=(1, 1, 1), stride=(1, 1, 1), pool="pad3d")
+    x = torch.randn(1, 4, t, h, w)
+    assert_close(layer.pool(x), F.max_pool3d(x, 3, 2, 1))
+
+
+@FEW
+@given(h=length, w=length)
+def test_a_small_picture_is_filled_up_by_repeating_its_border(h, w):
+    x = torch.randn(1, 2, 3, h, w)
+    y = AtLeast((4, 6))(x)
+    assert y.shape == (1, 2, 3, max(h, 4), max(w, 6))
+    rows = torch.arange(max(h, 4)).clamp(max=h - 1)
+    columns = torch.arange(max(w, 6)).clamp(max=w - 1)
+    assert torch.equal(y, x[..., rows, :][..., columns])
+
+
 def test_gradient_reaches_every_parameter_and_every_frame():
     layer = stem(kernel=(4, 7, 7), stride=(4, 2, 2))
     clip = torch.randn(1, 2, 6, 16, 16, requires_grad=True)
@@ -147,6 +181,8 @@ def test_gradient_reaches_every_parameter_and_every_frame():
         ({"kernel": (2, 7, 7), "stride": (1, 2, 2)}, "even in time and its stride is 1"),
         ({"pool": "max"}, "stem pool is 'max'"),
         ({"time_pool": 0}, "pooling factor is 0"),
+        ({"middle": 0, "kernel": (3, 7, 7)}, "stem_middle is 0"),
+        ({"middle": 4, "kernel": (1, 7, 7)}, "extent in time to take apart"),
     ],
 )
 def test_impossible_stems_are_refused(spec, words):

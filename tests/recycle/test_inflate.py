@@ -159,6 +159,59 @@ def test_the_per_frame_resnet_takes_the_same_weights():
     assert_close(net.features(frames()[:, :, None]), twin(frames()), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "block", "options"),
+    [
+        ("r3d18", "basic", {"stem_pool": "pad"}),
+        ("mc3_18", "basic", {"stem_pool": "pad"}),
+        ("r3d50", "bottleneck", {"stem_pool": "pad"}),
+        ("i3d50", "bottleneck", {}),
+    ],
+)
+@torch.inference_mode()
+def test_3d_networks_take_the_2d_kernels_in_the_center(name, block, options):
+    twin = reference(block=block)
+    net = tiny(name, **options)
+    report = inflate(net, twin.state_dict())
+    wanted = twin(frames())
+    assert_close(net.features(frames()[:, :, None]), wanted, rtol=1e-5, atol=1e-5)
+    still = frames()[:, :, None].expand(-1, -1, 8, -1, -1)
+    assert_close(net.features(still), wanted, rtol=1e-5, atol=1e-5)
+    assert not report.fresh
+
+
+@pytest.mark.parametrize(("name", "block"), [("tsm18", "basic"), ("tsm50", "bottleneck")])
+@torch.inference_mode()
+def test_a_shifting_network_equals_the_2d_one_but_for_its_shift(name, block):
+    twin = reference(block=block)
+    net = tiny(name)
+    report = inflate(net, twin.state_dict())
+    plain = tiny(name, shift=None)
+    plain.load_state_dict(net.state_dict())
+    assert_close(plain.features(frames()[:, :, None]), twin(frames()), rtol=1e-5, atol=1e-5)
+    assert "compared without its shift" in str(report)
+    assert report.error < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("r3d18", {}, "stem_pool='pad'"),
+        ("r2plus1d18", {"stem_pool": "pad"}, "middle widths no 2-D network has"),
+        ("r3d18", {"stem_pool": "pad", "dilations": (1, 1, 2, 2)}, "dilation"),
+    ],
+)
+def test_3d_networks_that_cannot_equal_the_2d_one_are_refused(name, options, told):
+    with pytest.raises(WeightsError, match=told):
+        inflate(tiny(name, **options), reference(block="basic").state_dict())
+
+
+def test_c3d_is_refused_in_words():
+    net = create_model("c3d_tiny")
+    with pytest.raises(WeightsError, match="a C3D cannot be started from a ResNet"):
+        inflate(net, reference(block="basic").state_dict())
+
+
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @torch.inference_mode()
 def test_other_channels_respond_alike_to_a_gray_image(channels):

@@ -55,11 +55,13 @@ class Network(nn.Module):
 
 def _computed_twice(block: nn.Module, x: Tensor) -> Tensor:
     """Gradient checkpointing (Chen et al., 2016): less memory for a second forward pass."""
+    if any(isinstance(m, nn.Dropout) for m in block.modules()):
+        return block(x)  # a second pass would draw other numbers
     y: Tensor = checkpoint(
         block,
         x,
         use_reentrant=False,
-        preserve_rng_state=False,  # no block draws random numbers
+        preserve_rng_state=False,  # nothing left draws random numbers
         context_fn=lambda: (nullcontext(), _statistics_at_rest(block)),
     )
     return y

@@ -43,10 +43,9 @@ class TimeShift(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
         after, before = self.split(x.shape[1])
-        late, early, rest = x.split([after, before, x.shape[1] - after - before], dim=1)
-        late = F.pad(late[:, :, 1:], (0, 0, 0, 0, 0, 1))
-        early = F.pad(early[:, :, :-1], (0, 0, 0, 0, 1, 0))
-        return torch.cat([late, early, rest], dim=1)
+        late = F.pad(x[:, :after, 1:], (0, 0, 0, 0, 0, 1))
+        early = F.pad(x[:, after : after + before, :-1], (0, 0, 0, 0, 1, 0))
+        return torch.cat([late, early, x[:, after + before :]], dim=1)
 
     def extra_repr(self) -> str:
         return f"part={self.part}, direction={self.direction!r}"

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from pseudo3d.nn.blocks import norm
 from pseudo3d.nn.conv import Conv3d, Triple
 
-SpacePool = Literal["pad", "ceil", "none"]
+SpacePool = Literal["pad", "ceil", "pad3d", "none"]
 
 
 class MaxPool(nn.Module):
@@ -92,14 +92,36 @@ class FillPiece(nn.Module):
         return x
 
 
+class AtLeast(nn.Module):
+    """Repeats the border below and to the right until height and width reach a size.
+
+    Shape: (N, C, T, H, W) -> (N, C, T, max(H, height), max(W, width)).
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h2 w2"]:
+        missing = self.missing(x)
+        return F.pad(x, (*missing, 0, 0), mode="replicate") if any(missing) else x
+
+    def missing(self, x: Tensor) -> tuple[int, int, int, int]:
+        """What to add left, right, above and below."""
+        (h, w), (height, width) = x.shape[-2:], self.size
+        return 0, max(0, width - w), 0, max(0, height - h)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StemSpec:
     """The first convolution and what pools it."""
 
     kernel: Triple = (1, 7, 7)
     stride: Triple = (1, 2, 2)
-    pool: SpacePool = "pad"  # 3x3 stride 2: padded by 1 (torchvision), ceil rounding (Caffe), none
+    # 3x3 stride 2: padded by 1 (torchvision), ceil rounding (Caffe), along time too, none
+    pool: SpacePool = "pad"
     time_pool: int = 1
+    middle: int | None = None  # channels between space and time of a (2+1)-D stem; None: one kernel
 
     def __post_init__(self) -> None:
         (kt, kh, kw), st = self.kernel, self.stride[0]
@@ -112,14 +134,19 @@ class StemSpec:
                 f"stem_kernel {self.kernel} is even in time and its stride is {st}; wanted an odd "
                 "length, or a length equal to the stride"
             )
-        if self.pool not in ("pad", "ceil", "none"):
-            raise ValueError(f"stem pool is {self.pool!r}; wanted 'pad', 'ceil' or 'none'")
+        if self.pool not in ("pad", "ceil", "pad3d", "none"):
+            raise ValueError(f"stem pool is {self.pool!r}; wanted 'pad', 'ceil', 'pad3d', 'none'")
         if self.time_pool < 1:
             raise ValueError(f"temporal pooling factor is {self.time_pool}; wanted 1 or more")
+        if self.middle is not None and (self.middle < 1 or kt == 1):
+            raise ValueError(
+                f"stem_middle is {self.middle} with stem_kernel {self.kernel}; wanted 1 or more "
+                "channels, and a kernel with an extent in time to take apart"
+            )
 
 
 class Stem(nn.Module):
-    """Convolution, batch norm, ReLU, max pooling.
+    """Convolution, batch norm, ReLU, max pooling; in the (2+1)-D form two convolutions.
 
     A kernel as long as its temporal stride cuts time into pieces; the last piece is filled up by
     repeating the last frame, so that a clip of any length passes.
@@ -132,16 +159,33 @@ class Stem(nn.Module):
         kt, kh, kw = spec.kernel
         pad_t = kt // 2 if kt % 2 else 0
         self.fill = FillPiece(spec.stride[0] if kt == spec.stride[0] else 1)
-        self.conv = Conv3d(
-            cin, cout, spec.kernel, stride=spec.stride, padding=(pad_t, kh // 2, kw // 2)
-        )
+        pad = (pad_t, kh // 2, kw // 2)
+        self.middle = spec.middle
+        if spec.middle is None:
+            self.conv = Conv3d(cin, cout, spec.kernel, stride=spec.stride, padding=pad)
+        else:
+            st, sh, sw = spec.stride
+            self.space = Conv3d(
+                cin, spec.middle, (1, kh, kw), stride=(1, sh, sw), padding=(0, *pad[1:])
+            )
+            self.space_norm = norm(spec.middle)
+            self.time = Conv3d(
+                spec.middle, cout, (kt, 1, 1), stride=(st, 1, 1), padding=(pad_t, 0, 0)
+            )
         self.norm = norm(cout)
         self.act = nn.ReLU(inplace=True)
         self.time_pool = time_pool(spec.time_pool)
         self.pool: nn.Module = nn.Identity()
-        if spec.pool != "none":
-            pad = 1 if spec.pool == "pad" else 0
-            self.pool = MaxPool((1, 3, 3), (1, 2, 2), (0, pad, pad))
+        if spec.pool == "pad3d":
+            self.pool = MaxPool((3, 3, 3), (2, 2, 2), (1, 1, 1))
+        elif spec.pool != "none":
+            edge = 1 if spec.pool == "pad" else 0
+            self.pool = MaxPool((1, 3, 3), (1, 2, 2), (0, edge, edge))
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t2 h2 w2"]:
-        return self.pool(self.time_pool(self.act(self.norm(self.conv(self.fill(x))))))
+        x = self.fill(x)
+        if self.middle is None:
+            x = self.conv(x)
+        else:
+            x = self.time(self.act(self.space_norm(self.space(x))))
+        return self.pool(self.time_pool(self.act(self.norm(x))))

@@ -4,25 +4,32 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor
 
 from pseudo3d.errors import WeightsError
+from pseudo3d.recycle.caffe import is_caffemodel, read_caffemodel
 from pseudo3d.recycle.formats import KNOWN
+from pseudo3d.recycle.mxnet import is_params, read_params
 
 METADATA_KEY = "pseudo3d"  # in the header of our files
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Entries of a .safetensors, .pth, .pt or .tar file; the content counts, not the suffix.
+    """Entries of a .safetensors, .pth, .pt, .tar, .npz, .caffemodel or .params file.
 
-    A dict under `state_dict` is unwrapped, the prefix `module.` removed.
+    The content counts, not the suffix. A dict under `state_dict` is unwrapped, the prefix
+    `module.` removed; a .zip is looked into for one .params file. Blobs of Caffe are LAYER.0,
+    LAYER.1, ...
 
     Raises:
         WeightsError: missing, damaged, not a checkpoint, or a file that would need code to be run.
@@ -40,9 +47,35 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
             start = file.read(9)
             if start[8:] == b"{":
                 return _read_safetensors(start + file.read())
-    except (OSError, SafetensorError, ValueError) as err:
+            if (read := _own_reader(start)) is not None:
+                return read(start + file.read()), None
+        if is_zipfile(path) and (found := _read_zip(path)) is not None:
+            return _unwrap(found, path), None
+    except (OSError, SafetensorError, ValueError, TypeError, BadZipFile, EOFError) as err:
         raise _damaged(path, err) from err
     return _unwrap(_unpickle(path), path), None
+
+
+def _own_reader(start: bytes) -> Callable[[bytes], dict[str, Tensor]] | None:
+    """Who reads a file that begins so, where neither safetensors nor torch does."""
+    if is_params(start):
+        return read_params
+    return read_caffemodel if is_caffemodel(start) else None
+
+
+def _read_zip(path: Path) -> dict[str, Tensor] | None:
+    """Arrays of numpy or MXNet in an archive; None where it is one of torch's."""
+    with ZipFile(path) as archive:
+        names = archive.namelist()
+        if len(names) == 1 and names[0].endswith(".params"):
+            return read_params(archive.read(names[0]))
+        if not names or not all(name.endswith(".npy") for name in names):
+            return None
+        found = {}
+        for name in names:
+            array = np.load(BytesIO(archive.read(name)), allow_pickle=False)
+            found[name.removesuffix(".npy")] = torch.from_numpy(array.copy())
+        return found
 
 
 def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], str | None]:

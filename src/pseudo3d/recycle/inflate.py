@@ -1,14 +1,14 @@
 """Start a network from the weights of a 2-D ResNet trained on images.
 
-Kernels k x k become 1 x k x k, temporal kernels let a frame pass unchanged (`PseudoPair.still`), so
-that the fresh network computes on every frame what the 2-D network does. That is checked at once,
+Kernels k x k become 1 x k x k (in R3D, MC3 and I3D the center of T x k x k), temporal kernels let a
+frame pass unchanged (`PseudoPair.still`), so that the fresh network computes on every frame what the 2-D network does. That is checked at once,
 on random frames, against a plain execution of the 2-D weights that shares no code with our
 networks. Temporal pooling and a stem of several frames mix frames, so for nets that have them the
 equality is one of single frames and still clips.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,66 +19,17 @@ from torch import Tensor, nn
 
 from pseudo3d.errors import WeightsError
 from pseudo3d.models.network import Network
-from pseudo3d.models.p3d import P3DConfig, StrideOn
-from pseudo3d.models.resnet2d import ResNet2dConfig
+from pseudo3d.models.p3d import StrideOn
+from pseudo3d.models.tsm import TSM
 from pseudo3d.nn.blocks import PseudoPair
 from pseudo3d.nn.stem import SpacePool
 from pseudo3d.recycle.files import read_state
-from pseudo3d.recycle.formats import (
-    BlockName,
-    Report,
-    describe,
-    recognize,
-    resnet_key,
-    resnet_layout,
-    shorten,
-    with_counters,
-)
+from pseudo3d.recycle.foreign import BlockName, Report, shorten, with_counters
+from pseudo3d.recycle.formats import recognize
+from pseudo3d.recycle.names_resnet import describe, resnet_key, resnet_layout
+from pseudo3d.recycle.space import Space, check_space, space_of
 
 _TOLERANCE = 1e-4
-_STRIDES = (1, 2, 2, 2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Space:
-    """What of a network acts on height and width."""
-
-    depths: tuple[int, ...]
-    block: BlockName
-    stride_on: StrideOn
-    pool: SpacePool
-    stem_stride: tuple[int, int]
-    strides: tuple[int, ...]
-    dilation: tuple[int, int] = (1, 1)
-    padding_mode: str = "zeros"
-
-
-def _space(net: Network) -> _Space:
-    cfg = net.cfg
-    if isinstance(cfg, P3DConfig):
-        form = cfg.form()
-        return _Space(
-            depths=cfg.depths,
-            block=cfg.block,
-            stride_on=form.stride_on,
-            pool=form.stem_pool,
-            stem_stride=form.stem_stride[1:],
-            strides=cfg.strides,
-            dilation=cfg.dilation[1:],
-            padding_mode=cfg.padding_mode,
-        )
-    if isinstance(cfg, ResNet2dConfig):
-        return _Space(
-            depths=cfg.depths,
-            block=cfg.block,
-            stride_on=cfg.stride_on,
-            pool=cfg.stem_pool,
-            stem_stride=(2, 2),
-            strides=cfg.strides,
-        )
-    raise WeightsError(
-        f"a {type(net).__name__} cannot be started from a ResNet; wanted a P3D or a ResNet2d"
-    )
 
 
 def inflate(
@@ -106,13 +57,13 @@ def inflate(
         >>> print(inflate(create_model("p3d50", num_classes=20), "resnet50.safetensors"))
     """
     told, state = _resnet_state(source)
-    layout, space, name = resnet_layout(state), _space(net), _name(net)
+    layout, space, name = resnet_layout(state), space_of(net), _name(net)
     if (layout.depths, layout.block) != (space.depths, space.block):
         raise WeightsError(
             f"{told}: {layout} does not fit {name}, which needs "
             f"{describe(space.block, space.depths)}"
         )
-    _check_space(space, told, source_stride, source_pool)
+    check_space(space, told, source_stride, source_pool)
     if next(net.parameters()).dtype != torch.float32:
         raise WeightsError(f"{name} is not in float32; start it first and convert it then")
     state, reshaped = _fit_channels(state, net.cfg.in_channels)
@@ -132,6 +83,7 @@ def inflate(
         reshaped=(
             f"{kernels} kernels k x k to 1 x k x k",
             *([f"{still} temporal kernels set to identity or zero"] if still else []),
+            *(["compared without its shift, which is not still"] if _shifts(net) else []),
             *reshaped,
         ),
         error=error,
@@ -151,31 +103,6 @@ def _resnet_state(source: Mapping[str, Tensor] | str | Path) -> tuple[str, dict[
     if (kind := recognize(state, told)) != "resnet":
         raise WeightsError(f"{told}: not a 2-D ResNet but {kind} weights; use {way_out}")
     return told, with_counters(state)
-
-
-def _check_space(space: _Space, told: str, stride_on: StrideOn, pool: str) -> None:
-    """Refuse nets whose spatial part cannot equal the source's."""
-    wrong: dict[str, tuple[object, object]] = {}  # option: (the net's value, the source's)
-    if space.block == "bottleneck" and space.stride_on != stride_on:
-        wrong["stride_on"] = space.stride_on, stride_on
-    if space.pool != pool:
-        wrong["stem_pool"] = space.pool, pool
-    for name, have, need in (
-        ("strides", space.strides, _STRIDES),
-        ("stem_stride's height and width", space.stem_stride, (2, 2)),
-        ("dilation's height and width", space.dilation, (1, 1)),
-        ("padding_mode", space.padding_mode, "zeros"),
-    ):
-        if have != need:
-            wrong[name] = have, need
-    if not wrong:
-        return
-    have = ", ".join(f"{k} {v[0]!r}" for k, v in wrong.items())
-    need = ", ".join(f"{k}={v[1]!r}" for k, v in wrong.items())
-    raise WeightsError(
-        f"{told}: the network has {have}, the source needs {need}; build it so: "
-        f"create_model(..., {need}). (source_stride, source_pool say what the source has.)"
-    )
 
 
 def _fit_channels(
@@ -222,7 +149,7 @@ def _fill(
 
 def _still(net: Network) -> int:
     """Let frames pass the temporal convolutions unchanged; return how many there are."""
-    pairs = [m for m in net.modules() if isinstance(m, PseudoPair) and m.mix is not None]
+    pairs = [m for m in net.modules() if isinstance(m, PseudoPair) and hasattr(m, "time")]
     for pair in pairs:
         pair.still()
         if isinstance(norm := getattr(pair, "time_norm", None), nn.BatchNorm3d):
@@ -241,8 +168,19 @@ def _inflated(value: Tensor, like: Tensor) -> Tensor:
     return out
 
 
+def _shifts(net: Network) -> bool:
+    return isinstance(net, TSM) and net.cfg.shift is not None
+
+
+def _unshifted(net: Network) -> Network:
+    """The same weights without TSM's shift, which moves channels even of still clips."""
+    plain = TSM(replace(net.cfg, shift=None, part=8, every=1)).to(next(net.parameters()).device)
+    plain.load_state_dict(net.state_dict())
+    return plain
+
+
 @torch.no_grad()
-def _compare(net: Network, state: Mapping[str, Tensor], space: _Space) -> float:
+def _compare(net: Network, state: Mapping[str, Tensor], space: Space) -> float:
     """Greatest difference of the features on random frames, relative to the greatest feature."""
     device = next(net.parameters()).device
     draw = torch.Generator().manual_seed(0)
@@ -253,9 +191,10 @@ def _compare(net: Network, state: Mapping[str, Tensor], space: _Space) -> float:
         stride_on=space.stride_on,
         pool=space.pool,
     )
-    training = net.training
-    got = net.eval().features(frames[:, :, None])
-    net.train(training)
+    plain = _unshifted(net) if _shifts(net) else net
+    training = plain.training
+    got = plain.eval().features(frames[:, :, None])
+    plain.train(training)
     return float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12))
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, fx, nn
 
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network
-from pseudo3d.nn.stem import FillPiece, MaxPool
+from pseudo3d.nn.shift import TimeShift
+from pseudo3d.nn.stem import AtLeast, FillPiece, MaxPool
 from pseudo3d.runtime.fold import fold, is_add, is_relu, module_of
 
 
@@ -89,6 +90,10 @@ def _part(graph: fx.GraphModule, node: fx.Node, frames: int) -> _Part:
     if isinstance(module, FillPiece):
         missing = -frames % module.piece
         return _Part(frames + missing, lambda x: _pad_time(x, frames, 0, missing))
+    if isinstance(module, AtLeast):
+        return _Part(frames, lambda x: _pad_space(x, module))
+    if isinstance(module, TimeShift):
+        return _Part(frames, lambda x: _shift(x, frames, module))
     if isinstance(module, nn.Linear):
         part = _Part(1, module.forward)
         part.linear = module
@@ -189,6 +194,21 @@ class _Pool(_Part):
         if self.ceil:
             kh, kw = min(kh, h), min(kw, w)
         return F.max_pool2d(x, (kh, kw), space, self.pool.padding[1:], ceil_mode=self.ceil)
+
+
+def _pad_space(x: Tensor, to: AtLeast) -> Tensor:
+    missing = to.missing(x)
+    return F.pad(x, missing, mode="replicate") if any(missing) else x
+
+
+def _shift(x: Tensor, frames: int, shift: TimeShift) -> Tensor:
+    """Some channels from the frame after, some from the frame before."""
+    n, c, h, w = x.shape
+    after, before = shift.split(c)
+    clips = x.reshape(-1, frames, c, h * w)
+    late = F.pad(clips[:, 1:, :after], (0, 0, 0, 0, 0, 1))
+    early = F.pad(clips[:, :-1, after : after + before], (0, 0, 0, 0, 1, 0))
+    return torch.cat([late, early, clips[:, :, after + before :]], 2).reshape(n, c, h, w)
 
 
 def _pad_time(x: Tensor, frames: int, before: int, after: int) -> Tensor:

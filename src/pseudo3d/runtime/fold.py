@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from pseudo3d.models.network import Network, check_clip
+from pseudo3d.nn.forms import Subsample
 
 _ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _RELUS = {torch.relu, torch.relu_, nn.functional.relu, "relu", "relu_"}
@@ -83,6 +84,8 @@ def _simplify(gm: fx.GraphModule, node: fx.Node) -> None:
         gm.graph.erase_node(node)
     elif node.target == "contiguous" or isinstance(module, nn.Dropout | nn.Identity):
         _replace(gm, node, node.args[0])
+    elif isinstance(module, Subsample):
+        gm.set_submodule(str(node.target), _plain(module.as_convolution().double()))
     elif isinstance(module, nn.Conv3d):
         gm.set_submodule(str(node.target), _plain(module))
     elif isinstance(module, nn.BatchNorm3d) and node.kwargs.get("relu"):
