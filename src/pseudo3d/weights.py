@@ -131,15 +131,22 @@ def load(
             self-test.
     """
     path = Path(path)
-    return _open(path, read_file(path), semantics, num_classes)
+    return _aloud(path, build(path, read_file(path), semantics, num_classes))
 
 
-def _open(
+def _aloud(path: Path, net: Network) -> Network:
+    for note in net.card.notes:
+        _log.warning("%s: %s", path, note)
+    return net
+
+
+def build(
     path: Path,
     content: tuple[dict[str, Tensor], str | None],
     semantics: str | None,
     num_classes: int | None,
 ) -> Network:
+    """Do what `load` does with what `read_file` gave, and log nothing."""
     state, text = content
     if text is None:
         net = _build_foreign(path, state, semantics, num_classes)
@@ -157,8 +164,6 @@ def _open(
             f"{path.name}`, or load_backbone(create_model(..., num_classes={num_classes}), path)."
         )
     _check_scale(net)
-    for note in net.card.notes:
-        _log.warning("%s: %s", path, note)
     return net.eval()
 
 
@@ -267,7 +272,7 @@ def load_backbone(
     path = Path(path)
     state, text = content = read_file(path)
     choice, fresh_head = (None, None) if text is not None else as_in(state, net.cfg, path)
-    source = _open(path, content, choice, fresh_head)
+    source = _aloud(path, build(path, content, choice, fresh_head))
     theirs, ours = asdict(source.cfg), asdict(net.cfg)
     free = ("num_classes", "dropout")
     differ = [

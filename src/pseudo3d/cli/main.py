@@ -18,6 +18,7 @@ from pseudo3d.cli import (
     report,
     study,
     train,
+    weights,
 )
 from pseudo3d.errors import Pseudo3dError
 
@@ -34,8 +35,8 @@ def about() -> None:
 
 
 COMMANDS = (
-    demo, train, report, evaluate, predict, explain, study, features, protocol, export, pack, info,
-    bench,
+    demo, train, report, evaluate, predict, explain, study, features, protocol, export, pack,
+    weights, info, bench,
 )  # fmt: skip
 for module in COMMANDS:
     module.add_to(app)

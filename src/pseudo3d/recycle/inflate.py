@@ -1,10 +1,10 @@
 """Start a network from the weights of a 2-D ResNet trained on images.
 
 Kernels k x k become 1 x k x k (in R3D, MC3 and I3D the center of T x k x k), temporal kernels let a
-frame pass unchanged (`PseudoPair.still`), so that the fresh network computes on every frame what the 2-D network does. That is checked at once,
-on random frames, against a plain execution of the 2-D weights that shares no code with our
-networks. Temporal pooling and a stem of several frames mix frames, so for nets that have them the
-equality is one of single frames and still clips.
+frame pass unchanged (`PseudoPair.still`), so that the fresh network computes on every frame what
+the 2-D network does. That is checked at once, on random frames, against a plain execution of the
+2-D weights that shares no code with our networks. Temporal pooling and a stem of several frames mix
+frames, so for nets that have them the equality is one of single frames and still clips.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pseudo3d.errors import WeightsError
 from pseudo3d.models.network import Network
 from pseudo3d.models.p3d import StrideOn
+from pseudo3d.models.resnet3d import ResNet3d
 from pseudo3d.models.tsm import TSM
 from pseudo3d.nn.blocks import PseudoPair
 from pseudo3d.nn.stem import SpacePool
@@ -75,19 +76,25 @@ def inflate(
             f"{told}: {name} differs from the 2-D network by {error:.2g} on single frames, "
             f"{_TOLERANCE:.0e} is allowed; do not use it, build a new one"
         )
-    kernels = sum(v.ndim == 4 for v in state.values())
     return Report(
         source=f"{told} ({layout})",
         loaded=filled,
         fresh=tuple(k for k in net.state_dict() if k not in filled),
-        reshaped=(
-            f"{kernels} kernels k x k to 1 x k x k",
-            *([f"{still} temporal kernels set to identity or zero"] if still else []),
-            *(["compared without its shift, which is not still"] if _shifts(net) else []),
-            *reshaped,
-        ),
+        reshaped=(*_changes(net, state, still), *reshaped),
         error=error,
     )
+
+
+def _changes(net: Network, state: Mapping[str, Tensor], still: int) -> tuple[str, ...]:
+    """What was done to the 2-D weights, and to what a 2-D network has not, in words."""
+    extent = "T (the center frame)" if isinstance(net, ResNet3d) else "1"
+    kernels = sum(v.ndim == 4 for v in state.values())
+    told = [f"{kernels} kernels k x k to {extent} x k x k"]
+    if still:
+        told.append(f"{still} temporal kernels set to identity or zero")
+    if _shifts(net):
+        told.append("compared without its shift, which is not still")
+    return tuple(told)
 
 
 def _name(net: Network) -> str:
