@@ -21,8 +21,8 @@ _MSR = (
     "--set augment.shear=0.15"
 )
 FAMILIES = (
-    "p3d_tiny", "p3d_light", "resnet_tiny", "tsm_tiny", "i3d_tiny", "r3d_tiny", "mc3_tiny",
-    "r2plus1d_tiny", "c3d_tiny",
+    "p3d_light_s", "p3d_light", "p3d_tiny", "resnet_tiny", "tsm_tiny", "mc3_tiny", "i3d_tiny",
+    "r3d_tiny", "r2plus1d_tiny", "c3d_tiny",
 )  # fmt: skip
 RUNS = {
     "msr_action3d": ("msr_action3d", f"--model p3d_tiny --epochs 30 {_MSR}"),

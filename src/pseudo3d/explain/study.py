@@ -88,8 +88,9 @@ class Study:
     """What is compared, on what, under which budget.
 
     Args:
-        seconds: of training each; the recipe's steps become what a network does in that time. None
-            trains all networks for the recipe's steps.
+        seconds: of training each; the recipe's steps become what a network does in that time, by
+            the processor time of a few steps, which other programs do not change. None trains all
+            networks for the recipe's steps.
         views: clips per video, averaged.
     """
 
@@ -251,12 +252,11 @@ def _trial(
 
 
 class _Clock(Callback):
-    """How long the steps of a training take."""
+    """How long a training takes, and how much processor time per thread each of its steps."""
 
     def __init__(self) -> None:
-        self.began = self.ended = 0.0
+        self.began = self.ended = self.mark = 0.0
         self.steps: list[float] = []
-        self.mark = 0.0
 
     @property
     def seconds(self) -> float:
@@ -264,12 +264,13 @@ class _Clock(Callback):
         return self.ended - self.began
 
     def on_train_start(self, *args: Any) -> None:
-        self.began = self.mark = self.ended = time.perf_counter()
+        self.began = self.ended = time.perf_counter()
+        self.mark = time.process_time()
 
     def on_train_batch_end(self, *args: Any) -> None:
-        self.ended = time.perf_counter()
-        self.steps.append(self.ended - self.mark)
-        self.mark = self.ended
+        self.ended, now = time.perf_counter(), time.process_time()
+        self.steps.append((now - self.mark) / torch.get_num_threads())
+        self.mark = now
 
 
 def _budget(study: Study, variant: Variant, store: FrameStore, tell: Tell) -> Recipe:
