@@ -26,7 +26,7 @@ from pseudo3d.bench.inference import relative_error
 from pseudo3d.bench.timing import Timing, race, speedup
 from pseudo3d.bench.ways import enliven
 from pseudo3d.bench.yardsticks import PlainResNet3d, plain
-from pseudo3d.models import Network, create_model
+from pseudo3d.models import Network, create_model, default_config
 from pseudo3d.runtime.fold import fold
 
 Run = Literal["eager", "compiled", "graph"]
@@ -46,7 +46,7 @@ class Variant:
 
 def variants(args: Any) -> list[Variant]:
     """Plain first: the others are compared with it."""
-    semantics = {"semantics": "release"} if args.model.startswith("p3d") else {}
+    semantics = {"semantics": "release"} if hasattr(default_config(args.model), "semantics") else {}
 
     def ours() -> Network:
         return enliven(create_model(args.model, num_classes=400, **semantics))

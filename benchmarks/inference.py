@@ -15,7 +15,7 @@ from pseudo3d.bench.inference import compare
 from pseudo3d.bench.machine import machine, versions
 from pseudo3d.bench.report import chart_png
 from pseudo3d.bench.ways import WAYS, enliven
-from pseudo3d.models import create_model
+from pseudo3d.models import create_model, default_config
 
 COLUMNS = (
     "median_ms",
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--chart", type=Path, help="folder for a bar chart per number of threads")
     args = parse(parser)
-    semantics = {"semantics": "release"} if args.model.startswith("p3d") else {}
+    semantics = {"semantics": "release"} if hasattr(default_config(args.model), "semantics") else {}
     net = enliven(create_model(args.model, num_classes=400, **semantics)).eval()
     rng = torch.Generator().manual_seed(0)
     clips = torch.randn(args.batch, 3, args.frames, args.size, args.size, generator=rng)

@@ -21,7 +21,7 @@ from common import command, keep, options, parse, show, tell
 from pseudo3d.bench.machine import versions
 from pseudo3d.bench.timing import spread
 from pseudo3d.bench.ways import Job, enliven
-from pseudo3d.models import create_model
+from pseudo3d.models import create_model, default_config
 from pseudo3d.weights import save
 
 # Put together with the arguments: file, frames, size, threads.
@@ -91,7 +91,7 @@ def once(code: str, path: Path, frames: int, size: int, threads: int) -> dict[st
 
 def files(args: Any, folder: Path) -> dict[str, str]:
     """Write the files of all variants; those that cannot be written, with the reason."""
-    semantics = {"semantics": "release"} if args.model.startswith("p3d") else {}
+    semantics = {"semantics": "release"} if hasattr(default_config(args.model), "semantics") else {}
     net = enliven(create_model(args.model, num_classes=400, **semantics)).eval()
     clips = torch.randn(1, 3, args.frames, args.size, args.size)
     save(net, folder / "weights.safetensors")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pseudo3d.engine.predict import predict_many as predict_many
     from pseudo3d.models import create_model as create_model
     from pseudo3d.models import list_models as list_models
+    from pseudo3d.recycle.convert import convert as convert
     from pseudo3d.runtime.lower import optimize as optimize
     from pseudo3d.weights import load as load
     from pseudo3d.weights import save as save
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "convert": "pseudo3d.recycle.convert",
     "create_model": "pseudo3d.models",
     "list_models": "pseudo3d.models",
     "load": "pseudo3d.weights",
@@ -29,6 +31,7 @@ _HOME = {
 }
 
 __all__ = [
+    "convert",
     "create_model",
     "list_models",
     "load",

@@ -7,8 +7,8 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from pseudo3d.bench.yardsticks import PlainResNet3d, plain, plain_p3d50
-from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models import create_model
+from pseudo3d.nn.conv import Conv3d
 
 TINY = {"widths": (8, 8, 16, 16), "stem_width": 8, "num_classes": 5}
 
@@ -85,8 +85,16 @@ def test_plain_network_keeps_the_mode():
     assert not plain(create_model("p3d_nano", num_classes=2).eval()).training
 
 
-def test_a_family_without_a_plain_form_is_named():
-    net = create_model("p3d_nano", num_classes=2)
-    net.cfg, net.name = object(), "vit"
-    with pytest.raises(Pseudo3dError, match="vit has no plain form"):
-        plain(net)
+@pytest.mark.parametrize("name", ["r3d_tiny", "r2plus1d_tiny", "c3d_tiny", "tsm_tiny", "p3d_light"])
+@pytest.mark.parametrize("size", [(8, 32, 32), (5, 23, 31)])
+def test_other_families_in_torchs_layers_give_our_numbers(name, size):
+    torch.manual_seed(0)
+    net = lively(create_model(name, num_classes=5)).eval()
+    before = net.state_dict()
+    twin, clip = plain(net), torch.randn(2, 3, *size)
+    with torch.inference_mode():
+        assert_close(twin(clip), net(clip), rtol=1e-5, atol=1e-5)
+    assert twin.state_dict().keys() == before.keys()
+    kinds = {type(m) for m in twin.modules() if isinstance(m, nn.Conv3d)}
+    assert kinds == {nn.Conv3d}
+    assert any(type(m) is Conv3d for m in net.modules()), "the network itself is left as it is"

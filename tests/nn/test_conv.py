@@ -257,3 +257,21 @@ def test_impossible_values_are_named(option, value):
     given_values = {"kernel": (1, 3, 3), option: value}
     with pytest.raises(ValueError, match=f"{option} is .*three integers"):
         Conv3d(2, 2, **given_values)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "t"), [(7, 2, 6), (7, 2, 7), (9, 3, 9), (9, 3, 10)])
+def test_a_long_kernel_with_a_stride_has_right_gradients_on_a_short_clip(kernel, stride, t):
+    """torch's own are off by 1e10 there, or the process dies."""
+    torch.manual_seed(0)
+    conv = Conv3d(
+        4, 8, (kernel, 3, 3), stride=(stride, 1, 1), padding=(kernel // 2, 1, 1), bias=True
+    )
+    clip = torch.randn(2, 4, t, 6, 6)
+    pad = (1, 1, 1, 1, kernel // 2, kernel // 2)
+    wanted = F.conv3d(F.pad(clip, pad), conv.weight, conv.bias, (stride, 1, 1))
+    found, grad = conv(clip), torch.randn_like(wanted)
+    assert_close(found, wanted)
+    (gradient,) = torch.autograd.grad(found, conv.weight, grad)
+    weight = conv.weight.detach().double().requires_grad_()
+    exact = F.conv3d(F.pad(clip.double(), pad), weight, None, (stride, 1, 1))
+    assert_close(gradient, torch.autograd.grad(exact, weight, grad.double())[0].float())

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pseudo3d.errors import Pseudo3dError
+from pseudo3d.bench.plainly import Plain
 from pseudo3d.models import default_config
 from pseudo3d.models.network import Network
 from pseudo3d.models.p3d import P3DConfig
@@ -182,8 +182,8 @@ class PlainP3D(nn.Module):
 def plain(net: Network) -> nn.Module:
     """The plain form of one of our networks, with its weights, in its mode.
 
-    Raises:
-        Pseudo3dError: a family that has no plain form.
+    P3D and the per-frame networks are written anew above; of the other families, whose blocks are
+    nothing but layers one after the other, the layers are exchanged for torch's.
     """
     cfg = net.cfg
     if isinstance(cfg, ResNet2dConfig):
@@ -198,7 +198,7 @@ def plain(net: Network) -> nn.Module:
             time_stages=(False,) * stages,
         )
     if not isinstance(cfg, P3DConfig):
-        raise Pseudo3dError(f"{net.name} has no plain form to compare with; wanted p3d* or resnet*")
+        return Plain(net).train(net.training)
     twin = PlainP3D(cfg)
     twin.load_state_dict(net.state_dict())
     return twin.train(net.training)

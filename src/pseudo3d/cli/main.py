@@ -6,6 +6,7 @@ import typer
 
 from pseudo3d.cli import (
     bench,
+    convert,
     demo,
     evaluate,
     explain,
@@ -35,8 +36,8 @@ def about() -> None:
 
 
 COMMANDS = (
-    demo, train, report, evaluate, predict, explain, study, features, protocol, export, pack,
-    weights, info, bench,
+    demo, train, report, evaluate, predict, explain, study, features, protocol, export, convert,
+    pack, weights, info, bench,
 )  # fmt: skip
 for module in COMMANDS:
     module.add_to(app)

@@ -24,6 +24,7 @@ from pseudo3d.engine.train import WEIGHTS, Job, Parts, train
 from pseudo3d.engine.trainer import LAST
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models import Network, create_model, list_models
+from pseudo3d.models.registry import default_config
 from pseudo3d.report.files import save_bytes
 from pseudo3d.weights import load
 
@@ -53,7 +54,7 @@ def block_study(model: str) -> tuple[Variant, ...]:
         Pseudo3dError: not a P3D network with a 2-D twin.
     """
     twin = model.replace("p3d", "resnet")
-    if not model.startswith("p3d") or twin not in list_models():
+    if not hasattr(default_config(model), "mixes") or twin not in list_models():
         raise Pseudo3dError(
             f"{model!r} has no blocks A, B, C and 2-D twin to compare; name networks with "
             "--models, or take one of p3d_nano, p3d_tiny, p3d18, p3d34, p3d50, p3d101, p3d152"

@@ -11,10 +11,12 @@ from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import Pseudo3dError, unknown
 from pseudo3d.models.network import Network
 from pseudo3d.nn.blocks import Basic, Bottleneck
+from pseudo3d.nn.forms import Residual, ResidualBottleneck, SpaceThenTime
 from pseudo3d.runtime.lower import Lowered, Precision, optimize
 
 Pooling = Literal["mean", "none"]
 Rows = dict[str, Tensor]  # of each layer, (N, F)
+_BLOCKS = (Basic, Bottleneck, Residual, ResidualBottleneck, SpaceThenTime)
 ENDS = ("pool5", "logits", "prob")  # what every network ends in, and the fast path gives
 
 
@@ -65,7 +67,7 @@ def module_of(net: Network, name: str) -> nn.Module:
     """
     modules = {path: module for path, module in net.named_modules() if path}
     for i, stage in enumerate(getattr(net, "stages", ())):
-        blocks = [b for b in stage.children() if isinstance(b, Basic | Bottleneck)]
+        blocks = [b for b in stage.children() if isinstance(b, _BLOCKS)]
         modules[f"res{i + 2}"] = stage
         modules |= {
             f"res{i + 2}{mark}": b for mark, b in zip(_marks(len(blocks)), blocks, strict=True)

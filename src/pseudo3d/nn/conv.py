@@ -177,7 +177,15 @@ class Conv3d(nn.Conv3d):
         return y.permute(0, 2, 3, 1).reshape(n, t2, h, w, d).permute(0, 4, 1, 2, 3)
 
     def _full(self, x: Tensor, padding: Triple) -> Tensor:
-        """Full kernel; where bfloat16 gradients would be wrong, in float32."""
+        """Full kernel; where bfloat16 gradients would be wrong, in float32.
+
+        Where a long kernel with a stride meets a short clip, torch 2.13's weight gradient on the
+        CPU writes past its memory, in float32 too; with the frames of padding put there first it
+        is right.
+        """
+        if self._overruns(x, padding[0]):
+            x = F.pad(x, (0, 0, 0, 0, padding[0], padding[0]))
+            padding = (0, *padding[1:])
         short = 2 <= x.shape[2] < self.dilation[0] * (self.kernel_size[0] - 1) + 1
         rest = (self.stride, padding, self.dilation, self.groups)
         if not (short and _computes_in_bfloat16(x)):
@@ -186,6 +194,11 @@ class Conv3d(nn.Conv3d):
             bias = None if self.bias is None else self.bias.float()
             y = F.conv3d(x.float(), self.weight.float(), bias, *rest)
         return y.to(torch.bfloat16)
+
+    def _overruns(self, x: Tensor, padding: int) -> bool:
+        """Kernels of 7 frames and more, strides above 1, clips up to a frame longer (measured)."""
+        long = self.kernel_size[0] > 5 and self.stride[0] > 1
+        return long and padding > 0 and x.shape[2] < 2 * self.kernel_size[0]
 
 
 def _computes_in_bfloat16(x: Tensor) -> bool:
