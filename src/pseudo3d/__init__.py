@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pseudo3d.models import create_model as create_model
     from pseudo3d.models import list_models as list_models
     from pseudo3d.recycle.convert import convert as convert
+    from pseudo3d.recycle.factorize import factorize as factorize
     from pseudo3d.runtime.lower import optimize as optimize
     from pseudo3d.weights import load as load
     from pseudo3d.weights import save as save
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 _HOME = {
     "convert": "pseudo3d.recycle.convert",
     "create_model": "pseudo3d.models",
+    "factorize": "pseudo3d.recycle.factorize",
     "list_models": "pseudo3d.models",
     "load": "pseudo3d.weights",
     "optimize": "pseudo3d.runtime.lower",
@@ -33,6 +35,7 @@ _HOME = {
 __all__ = [
     "convert",
     "create_model",
+    "factorize",
     "list_models",
     "load",
     "optimize",

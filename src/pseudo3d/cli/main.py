@@ -11,6 +11,7 @@ from pseudo3d.cli import (
     evaluate,
     explain,
     export,
+    factorize,
     features,
     info,
     pack,
@@ -37,7 +38,7 @@ def about() -> None:
 
 COMMANDS = (
     demo, train, report, evaluate, predict, explain, study, features, protocol, export, convert,
-    pack, weights, info, bench,
+    factorize, pack, weights, info, bench,
 )  # fmt: skip
 for module in COMMANDS:
     module.add_to(app)

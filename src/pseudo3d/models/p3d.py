@@ -16,6 +16,7 @@ from pseudo3d.models.network import Network
 from pseudo3d.models.registry import register
 from pseudo3d.nn.blocks import Basic, Bottleneck, Mix, PairSpec, Semantics, initialize
 from pseudo3d.nn.conv import Padding, Triple
+from pseudo3d.nn.factor import Split, split
 from pseudo3d.nn.stem import SpacePool, Stem, StemSpec, time_pool
 
 StrideOn = Literal["1x1", "3x3"]
@@ -78,6 +79,7 @@ class P3DConfig:
     in_channels: int = 3
     num_classes: int = 400  # Kinetics
     dropout: float = 0.5
+    ranks: tuple[Split, ...] = ()  # full convolutions as pairs, from factorize()
 
     def __post_init__(self) -> None:
         if self.semantics not in FORMS:
@@ -182,6 +184,7 @@ class P3D(Network):
             self.stages.append(nn.Sequential(*blocks, time_pool(after[i])))
         self.dropout = nn.Dropout(cfg.dropout)
         self.head = nn.Linear(cin, cfg.num_classes)
+        split(self, cfg.ranks)
         initialize(self)
 
 
