@@ -147,13 +147,16 @@ def test_training_without_splits_holds_out_groups_and_writes_them_down(p3d, film
     assert not parts["train"] & parts["test"]
 
 
-def test_training_can_start_from_an_earlier_run(p3d, films, trained, tmp_path):
-    done = p3d(
-        "train", films, "--model", "p3d_nano", "--frames", 4, "--size", 16, "--epochs", 1,
-        "--weights", trained, "--out", tmp_path / "run", "--set", "ema=0", "--lr", 0.0001,
-    )  # fmt: skip
+def test_training_from_an_earlier_run_takes_its_network(p3d, films, tmp_path):
+    words = ("train", films, "--frames", 4, "--size", 16, "--epochs", 1, "--no-report")
+    first, second = tmp_path / "first", tmp_path / "second"
+    small = ("--model", "p3d_nano", "--net", 'mixes=["B"]', "--net", "widths=[4,4,8,8]")
+    assert p3d(*words, "--out", first, *small).returncode == 0
+    done = p3d(*words, "--out", second, "--weights", first / "weights.safetensors")
     assert done.returncode == 0, done.stderr
-    assert "p3d_nano" in done.stderr
+    assert "loaded:" in done.stderr
+    kept = json.loads((second / "run.json").read_text())
+    assert (kept["model"], kept["config"]["mixes"]) == ("p3d_nano", ["B"])
 
 
 @pytest.mark.parametrize(

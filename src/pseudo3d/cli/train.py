@@ -19,7 +19,10 @@ def train(
         Path, typer.Argument(help="CSV manifest, or a folder with one folder per class.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; it must not hold another one.")],
-    model: Annotated[str, typer.Option(help="A name of `p3d models`.")] = "p3d_tiny",
+    model: Annotated[
+        str | None,
+        typer.Option(help="A name of `p3d models`; default: that of --weights, else p3d_tiny."),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="cpu, ucf101, sports1m or kinetics.")] = "cpu",
     frames: Annotated[int | None, typer.Option(min=1, help="Frames in a clip.")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side of the crop, pixels.")] = None,
@@ -85,7 +88,9 @@ def train(
     gray = how.input.get("color") == "gray"
     everything = [p.items for p in (parts.train, parts.val) if p is not None]
     listed = type(parts.train)(tuple(i for items in everything for i in items), parts.train.classes)
-    network = _network(model, key_values(net or []), how, len(parts.train.classes), seed)
+    model, options = _chosen(model, weights)
+    options = {**options, **key_values(net or [])}
+    network = _network(model, options, how, len(parts.train.classes), seed)
     if batch == "auto":
         how = _fit(how, network, out / RUN if resume else None)
     job = Job(recipe=how, out=out, seed=seed, workers=workers, resume=resume, teacher=teacher)
@@ -99,6 +104,21 @@ def train(
         store.fill(parts.held.items if parts.held is not None else ())
         note(f"report: {page_of(out, store)}")
     say(str(path))
+
+
+def _chosen(model: str | None, weights: Path | None) -> tuple[str, dict[str, Any]]:
+    """Name and options of the network: those of a checkpoint of ours, unless another is named."""
+    from pseudo3d.recycle.files import read_file
+    from pseudo3d.weights import Card
+
+    text = None if weights is None else read_file(weights)[1]
+    if text is None:
+        return model or "p3d_tiny", {}
+    card = Card.from_json(text)
+    if model not in (None, card.name):
+        return model, {}
+    data = ("num_classes", "in_channels")  # what the new videos decide
+    return card.name, {key: value for key, value in card.config.items() if key not in data}
 
 
 def _count(batch: str | None) -> int | None:
