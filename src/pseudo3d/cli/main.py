@@ -6,6 +6,7 @@ import typer
 
 from pseudo3d.cli import (
     bench,
+    compare,
     convert,
     demo,
     evaluate,
@@ -20,6 +21,8 @@ from pseudo3d.cli import (
     report,
     study,
     train,
+    view,
+    volume,
     weights,
 )
 from pseudo3d.errors import Pseudo3dError
@@ -37,8 +40,8 @@ def about() -> None:
 
 
 COMMANDS = (
-    demo, train, report, evaluate, predict, explain, study, features, protocol, export, convert,
-    factorize, pack, weights, info, bench,
+    demo, train, report, evaluate, compare, predict, view, explain, study, features, protocol,
+    export, convert, factorize, pack, weights, info, volume, bench,
 )  # fmt: skip
 for module in COMMANDS:
     module.add_to(app)
