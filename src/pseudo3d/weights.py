@@ -18,6 +18,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.errors import Pseudo3dError, WeightsError
 from pseudo3d.models import Network, create_model
 from pseudo3d.recycle import catalog
@@ -39,7 +40,7 @@ def save(
     path: str | Path,
     *,
     classes: tuple[str, ...] | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | ScanPreprocessing | None = None,
     training: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
 ) -> Card:
@@ -78,7 +79,10 @@ def save(
 
 
 def _check_fit(
-    path: Path, model: Network, classes: tuple[str, ...] | None, pre: Preprocessing | None
+    path: Path,
+    model: Network,
+    classes: tuple[str, ...] | None,
+    pre: Preprocessing | ScanPreprocessing | None,
 ) -> None:
     if classes is not None and len(classes) != model.cfg.num_classes:
         raise WeightsError(
@@ -94,7 +98,7 @@ def _check_fit(
 def _logits(net: Network, seed: int, shape: list[int]) -> Tensor:
     clip = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        return net(clip)[0, :16]
+        return net(clip)[0].flatten()[:16]  # a mask's are voxels of its first label
 
 
 def _self_test(model: Network, path: Path) -> dict[str, Any]:
@@ -169,8 +173,8 @@ def build(
 
 def _check_scale(net: Network) -> None:
     """Note where the weights saw other numbers than the preprocessing gives."""
-    if (pre := net.card.preprocessing) is None:
-        return
+    if not isinstance(pre := net.card.preprocessing, Preprocessing):
+        return  # what a scan's values are, is measured on each data set
     found = input_scale(net, pre)
     if found is not None and not found.fits:
         told = f"{found}. If predictions make no sense, replace card.preprocessing."

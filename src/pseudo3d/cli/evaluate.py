@@ -36,6 +36,9 @@ def evaluate(
     confusion: Annotated[
         Path | None, typer.Option(help="Save the confusion matrix as a picture (PNG).")
     ] = None,
+    mirrors: Annotated[
+        bool, typer.Option(help="Scans: average over the mirror images that training drew.")
+    ] = False,
     cache: Cache = "auto",
     runtime: Runtime = Runtimes.auto,
     precision: Precision = None,
@@ -44,6 +47,13 @@ def evaluate(
 ) -> None:
     """Score a network: clip and video accuracy, per class, with the protocol beside them."""
     use_threads(threads)
+    from pseudo3d.cli.volumes import evaluate_scans, holds_scans
+
+    if holds_scans(data):
+        evaluate_scans(
+            weights, data, split=split, group=tuple(group or ()), mirrors=mirrors, json=json
+        )
+        return
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.engine.evaluate import Protocol, known
     from pseudo3d.engine.evaluate import evaluate as run

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Generator
 from contextlib import closing, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def predict(
     weights: Weights,
-    videos: Annotated[list[Path], typer.Argument(help="Video files, or folders of them.")],
+    videos: Annotated[list[Path], typer.Argument(help="Videos or scans, or folders of them.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to list.")] = 5,
     window: Annotated[float | None, typer.Option(min=0.01, help="Seconds per window.")] = None,
     hop: Annotated[float | None, typer.Option(min=0.01, help="Seconds between windows.")] = None,
@@ -31,6 +31,21 @@ def predict(
         Path | None, typer.Option(help="Save the video with its label on every frame (MP4).")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Save one row per window.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Scans: folder for mask, map, pictures, page and JSON.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Scans: memory a mask may take, as 2GB.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Scans: of a DICOM folder with several, number or UID.")
+    ] = None,
+    index: Annotated[
+        int | None, typer.Option(min=0, help="Scans: which volume of a 4-D file or a stack.")
+    ] = None,
+    allow_nonuniform: Annotated[
+        bool, typer.Option(help="Scans: interpolate DICOM slices at uneven distances.")
+    ] = False,
     runtime: Runtime = Runtimes.auto,
     precision: Precision = None,
     threads: Threads = None,
@@ -38,6 +53,17 @@ def predict(
 ) -> None:
     """Recognize what happens in videos; a file that cannot be read does not stop the others."""
     use_threads(threads)
+    from pseudo3d.cli.scan_outputs import predict_scans, scans_among
+
+    if scans := scans_among(videos):
+        reading: dict[str, Any] = {
+            "series": series,
+            "index": index,
+            "allow_nonuniform": allow_nonuniform,
+        }
+        if predict_scans(weights, scans, out=out, memory=memory, json=json, **reading):
+            raise typer.Exit(1)
+        return
     from pseudo3d.engine.windows import Windows
 
     files = _files(videos)

@@ -16,14 +16,22 @@ if TYPE_CHECKING:
 
 def train(
     data: Annotated[
-        Path, typer.Argument(help="CSV manifest, or a folder with one folder per class.")
+        Path,
+        typer.Argument(
+            help="CSV manifest, stack of volumes (npz), or a folder with one folder per class."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; it must not hold another one.")],
     model: Annotated[
         str | None,
         typer.Option(help="A name of `p3d models`; default: that of --weights, else p3d_tiny."),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="cpu, ucf101, sports1m or kinetics.")] = "cpu",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="cpu, ucf101, sports1m or kinetics; scans: volume, sides, segment or lesions."
+        ),
+    ] = "cpu",
     frames: Annotated[int | None, typer.Option(min=1, help="Frames in a clip.")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side of the crop, pixels.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
@@ -65,7 +73,7 @@ def train(
     cache: Cache = "auto",
     threads: Threads = None,
 ) -> None:
-    """Train a network on labeled videos.
+    """Train a network on labeled videos or scans.
 
     The `split` column decides what is trained on (train), watched (val) and left alone (test). A
     list without splits is cut by group: a fifth becomes the test part, written to OUT/manifest.csv.
@@ -74,6 +82,7 @@ def train(
     use_threads(threads)
     from pseudo3d.cli.bars import TrainingBar
     from pseudo3d.cli.report import page_of
+    from pseudo3d.cli.volumes import ScanTraining, holds_scans, train_scans
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.engine.train import RUN, Job, claim
     from pseudo3d.engine.train import train as run
@@ -81,6 +90,24 @@ def train(
 
     plain = {"epochs": epochs, "batch": _count(batch), "lr": lr, "precision": precision}
     changes = {key: value for key, value in plain.items() if value is not None}
+    if holds_scans(data):
+        train_scans(
+            ScanTraining(
+                data=data,
+                out=out,
+                model=model,
+                recipe=recipe if recipe != "cpu" else None,
+                changes={**changes, **key_values(set_ or [])},
+                net=key_values(net or []),
+                size=size,
+                seed=seed,
+                hold_out=tuple(hold_out or ()),
+                watch=tuple(watch or ()),
+                weights=weights,
+                cache=cache,
+            )
+        )
+        return
     how = recipe_with(recipe, {**changes, **key_values(set_ or [])}, frames, size)
     resume = (out / LAST).exists()
     claim(Job(recipe=how, out=out, resume=resume))

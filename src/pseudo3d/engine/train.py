@@ -100,9 +100,9 @@ def train(
     store.check_scale(pre.resize, pre.color == "gray")
     clips, watched = _loaders(parts, store, job, pre)
     module = _module(net, job, pre, clips.batch_sampler, parts.train.classes)
-    run = _describe(net, job, pre)
+    run = describe(net, job, pre)
     if job.resume:
-        _check_same(job, run)
+        check_same(job, run)
         state = torch.load(job.out / LAST, weights_only=True, map_location="cpu")
         module.on_load_checkpoint(state)
     trainer = build_trainer(
@@ -114,7 +114,7 @@ def train(
         callbacks=callbacks or [],
     )
     _write_run(job, parts, run)
-    _fit(trainer, module, clips, watched, job)
+    fit(trainer, module, clips, watched, job)
     return _finish(net, parts, pre, job, store, trainer)
 
 
@@ -158,7 +158,7 @@ def _module(
     return module.to(memory_format=torch.channels_last_3d)
 
 
-def _fit(
+def fit(
     trainer: Trainer, module: ClipTraining, clips: DataLoader, watched: DataLoader | None, job: Job
 ) -> None:
     """Let Lightning train; an interruption by the user stays one."""
@@ -222,7 +222,7 @@ def _workers(job: Job, store: FrameStore) -> int:
     return 0 if store.folder is not None else (os.cpu_count() or 1)
 
 
-def _describe(net: Network, job: Job, pre: Preprocessing) -> dict[str, Any]:
+def describe(net: Network, job: Job, pre: Preprocessing) -> dict[str, Any]:
     """What was asked for, as plain values."""
     run = {
         "model": net.name,
@@ -235,7 +235,7 @@ def _describe(net: Network, job: Job, pre: Preprocessing) -> dict[str, Any]:
     return json.loads(json.dumps(run))
 
 
-def _check_same(job: Job, run: dict[str, Any]) -> None:
+def check_same(job: Job, run: dict[str, Any]) -> None:
     """An interrupted run goes on only as it was begun."""
     before = json.loads((job.out / RUN).read_text())
     differ = [key for key in run if run[key] != before.get(key)]

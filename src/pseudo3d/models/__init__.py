@@ -6,6 +6,8 @@ from pseudo3d.models import p3d as p3d
 from pseudo3d.models import resnet2d as resnet2d
 from pseudo3d.models import resnet3d as resnet3d
 from pseudo3d.models import tsm as tsm
+from pseudo3d.models import unet as unet
+from pseudo3d.models import volume as volume
 from pseudo3d.models.network import Network as Network
 from pseudo3d.models.registry import create_model as create_model
 from pseudo3d.models.registry import default_config as default_config

@@ -140,7 +140,8 @@ def plan_strides(
         >>> plan_strides((6.5, 0.4, 0.4), (16, 64, 64))
         ((1, 2, 2), (1, 2, 2), (1, 2, 2), (1, 2, 2), (2, 1, 1))
     """
-    lengths, sides, found = list(spacing), list(size), []
+    lengths, sides = list(spacing), list(size)
+    found: list[Triple] = []
     while len(found) < levels - 1:
         can = [n >= 2 * least for n in sides]
         # the finest axis that can still be halved sets the pace

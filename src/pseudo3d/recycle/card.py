@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.scans.preprocess import any_preprocessing
 from pseudo3d.errors import WeightsError
 from pseudo3d.recycle.catalog import Record
 from pseudo3d.recycle.foreign import Foreign, Report
@@ -19,7 +19,7 @@ class Card:
     name: str  # as in `create_model`
     config: dict[str, Any]  # every field of the network's config
     classes: tuple[str, ...] | None = None
-    preprocessing: Preprocessing | None = None
+    preprocessing: Any = None  # Preprocessing of videos or ScanPreprocessing, or None
     task: str = "classify"
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Card:
         for key in ("classes", "notes", "config"):
             plain[key] = _tuples(plain[key])
         if plain["preprocessing"] is not None:
-            plain["preprocessing"] = Preprocessing.from_dict(plain["preprocessing"])
+            plain["preprocessing"] = any_preprocessing(plain["preprocessing"])
         return cls(**plain)
 
 

@@ -1,0 +1,141 @@
+"""What `p3d predict` does with a scan: an answer, and files a person can judge it by."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pseudo3d.cli.common import note, progress_bar, say, say_json
+from pseudo3d.cli.volumes import sliding
+from pseudo3d.errors import Pseudo3dError
+
+if TYPE_CHECKING:
+    from pseudo3d.engine.volumes.predict import ScanPrediction
+
+
+def is_scan(path: Path) -> bool:
+    """Whether an input of `p3d predict` is a scan and not a video."""
+    from pseudo3d.data.scans.names import is_scan as look
+
+    return path.exists() and look(path)
+
+
+def predict_scans(
+    weights: Path,
+    paths: list[Path],
+    *,
+    out: Path | None = None,
+    memory: str | None = None,
+    overlap: float | None = None,
+    json: bool = False,
+    **reading: Any,
+) -> dict[Path, str]:
+    """Look at scans; with `out`, write NIfTI, pictures, a page to scroll and JSON for each.
+
+    Args:
+        reading: `series`, `index` and `allow_nonuniform` of `read_scan`.
+    Returns:
+        What could not be read, and why.
+    """
+    from pseudo3d.data.scans.read import read_scan
+    from pseudo3d.engine.volumes.predict import predict_scan
+    from pseudo3d.engine.volumes.ready import ready
+
+    run, how = ready(weights), sliding(memory, overlap)
+    names = _names(paths)
+    failed: dict[Path, str] = {}
+    told = []
+    for path in paths:
+        try:
+            with progress_bar(path.name) as progress:
+                found = predict_scan(run, read_scan(path, **reading), how=how, progress=progress)
+            if out is not None:
+                for file in write_outputs(found, out, names[path]):
+                    note(f"written: {file}")
+        except (Pseudo3dError, OSError) as err:
+            failed[path] = str(err)
+            note(f"error: {err}")
+            continue
+        told.append(found.to_dict())
+        if not json:
+            tell_prediction(found)
+    if json:
+        say_json([*told, *({"source": str(p), "error": why} for p, why in failed.items())])
+    return failed
+
+
+def tell_prediction(found: "ScanPrediction") -> None:
+    """Print one answer."""
+    if found.task == "regress":
+        said = f"{found.label}"
+    elif found.mask is not None:
+        volumes = found.to_dict()["volume_ml"]
+        said = ", ".join(f"{name} {ml:g} ml" for name, ml in volumes.items())
+    else:
+        order = found.probs.argsort()[::-1]
+        said = ", ".join(f"{found.classes[i]} {found.probs[i]:.1%}" for i in order)
+    x, y, z = found.hottest_mm
+    voxel = ", ".join(map(str, found.hottest))
+    say(f"{found.scan.source}\t{said}\tvoxel {voxel}\t{x:.1f}, {y:.1f}, {z:.1f} mm RAS+")
+    for line in found.notes:
+        note(f"note: {found.scan.source}: {line}")
+
+
+def _names(paths: list[Path]) -> dict[Path, str]:
+    """What the files of each scan are called: two scans never the same."""
+    from pseudo3d.data.scans.names import stem
+
+    short = [stem(path) for path in paths]
+    return {
+        path: name if short.count(name) == 1 else path.name
+        for path, name in zip(paths, short, strict=True)
+    }
+
+
+def write_outputs(found: "ScanPrediction", out: Path, name: str) -> list[Path]:
+    """Mask and heat map in the grid of the file, three planes, curve, page, JSON."""
+    import json as jsonlib
+
+    import numpy as np
+
+    from pseudo3d.data.scans.write import write_like
+    from pseudo3d.report.files import save_bytes
+    from pseudo3d.report.planes import PlanesOptions, planes_png
+    from pseudo3d.report.slices import curve_of
+    from pseudo3d.report.view import view_of
+    from pseudo3d.report.viewer import Finding, ViewerOptions, write_viewer
+
+    out.mkdir(parents=True, exist_ok=True)
+    files = [write_like(out / f"{name}_heat.nii.gz", found.heat, found.scan)]
+    heat = np.clip(found.heat, 0, None) if (found.heat > 0).any() else found.heat - found.heat.min()
+    view = view_of(found.scan, heat, kind="heat")
+    if found.mask is not None:
+        files.append(write_like(out / f"{name}_mask.nii.gz", found.mask, found.scan))
+        labels = dict(enumerate(found.classes))
+        view = view_of(found.scan, found.mask, kind="mask", labels=labels)
+    pictured = PlanesOptions(at=found.hottest)
+    files.append(planes_png(view, out / f"{name}_planes.png", pictured))
+    best = 0 if found.task == "regress" else found.classes.index(found.label)
+    what = "value, per slice" if found.task == "regress" else f"{found.label}, per slice"
+    curve = curve_of(view, found.curve[:, best], what, found.depth_axis)
+    files.append(save_bytes(out / f"{name}_slices.csv", curve.to_csv().encode()))
+    prob = float(found.probs[best]) if found.task == "classify" else None
+    finding = Finding(label=found.label, prob=prob, notes=found.notes)
+    options = ViewerOptions(at=found.hottest)
+    page = out / f"{name}.html"
+    files.append(write_viewer(view, page, finding=finding, curve=curve, options=options))
+    text = jsonlib.dumps(found.to_dict(), indent=2)
+    files.append(save_bytes(out / f"{name}.json", text.encode()))
+    return files
+
+
+def scans_among(paths: list[Path]) -> list[Path]:
+    """The scans that the inputs of a command name, those in folders too; none if any is a video."""
+    found: list[Path] = []
+    for path in paths:
+        if is_scan(path):
+            found.append(path)
+        elif path.is_dir():
+            inside = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
+            found += [p for p in inside if is_scan(p)]
+        else:
+            return []
+    return found

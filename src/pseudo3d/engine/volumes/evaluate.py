@@ -1,0 +1,220 @@
+"""Score a network on labeled scans; masks are compared in the grid of their files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pseudo3d.data.scans.dataset import ScanDataset, ScanSpec, ScanStore, scan_loader
+from pseudo3d.data.scans.manifest import ScanItem, ScanManifest
+from pseudo3d.data.scans.masks import read_mask
+from pseudo3d.engine.volumes.predict import predict_scan
+from pseudo3d.engine.volumes.ready import Mirrors, Ready, ready
+from pseudo3d.engine.volumes.sliding import Sliding
+from pseudo3d.engine.volumes.train import in_order
+from pseudo3d.errors import ManifestError, Pseudo3dError, unknown
+from pseudo3d.models.network import Network
+from pseudo3d.scores.classify import Classification, ClassifyOptions, classification
+from pseudo3d.scores.floors import Floor, foreground_of, majority_floor, size_features, size_floor
+from pseudo3d.scores.predictions import Predictions
+from pseudo3d.scores.regress import Regression, regression
+from pseudo3d.scores.segment import CaseRow, MaskOptions, Segmentation, case_rows, segmentation
+
+Progress = Callable[[int, int], None]
+Scores = Classification | Regression | Segmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeProtocol:
+    """How scans are looked at."""
+
+    batch: int = 32
+    mirrors: bool = False  # average over the mirror images that training drew
+    sliding: Sliding = field(default_factory=Sliding)
+    tolerance_mm: float = 1.0  # of surface Dice
+    split: str = "all"  # name, for the record
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeEvaluation:
+    """Scores, what they were measured on, and how."""
+
+    task: str
+    protocol: str
+    scores: Scores
+    answers: Float[Tensor, "n k"] | None  # per scan: probabilities, or the number
+    items: tuple[ScanItem, ...]
+    missing: dict[Path, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "task": self.task,
+            "protocol": self.protocol,
+            **self.scores.to_dict(),
+            "missing": {str(path): why for path, why in self.missing.items()},
+        }
+
+    def predictions(self, classes: tuple[str, ...], seed: int = 0) -> Predictions:
+        """What was said about every scan, for a comparison with another network.
+
+        Raises:
+            Pseudo3dError: the task is no classification.
+        """
+        if self.task != "classify" or self.answers is None:
+            raise Pseudo3dError(f"predictions are of classes; the task is {self.task}")
+        return Predictions(
+            classes=classes,
+            scans=tuple(item.name for item in self.items),
+            units=tuple(item.group or item.name for item in self.items),
+            labels=np.array([classes.index(item.label) for item in self.items]),
+            seeds=(seed,),
+            probs=self.answers.double().numpy()[None],
+        )
+
+
+def evaluate_volumes(
+    model: Network | Ready | str | Path,
+    manifest: ScanManifest,
+    *,
+    protocol: VolumeProtocol | None = None,
+    store: ScanStore | None = None,
+    learned: ScanManifest | None = None,
+    progress: Progress | None = None,
+) -> VolumeEvaluation:
+    """Compare what the network says with what is known.
+
+    Args:
+        store: holds the prepared scans; made here if None.
+        learned: the training part, which the floors (majority class, size features, mean value)
+            are learned on; without it the size floor is left out.
+    Raises:
+        ManifestError: another task or other classes than the network's, or no scan can be read.
+    """
+    run = model if isinstance(model, Ready) else ready(model)
+    how = protocol or VolumeProtocol()
+    store = store or ScanStore(run.pre)
+    _check(run, manifest)
+    if run.task == "segment":
+        return _masks(run, manifest, store, how, progress)
+    store.fill(manifest.items)
+    part = manifest.pick(item.path not in store.quarantined for item in manifest.items)
+    if not part.items:
+        raise ManifestError(f"none of the {len(manifest.items)} scans can be read")
+    views = run.mirrors() if how.mirrors else ((),)
+    answers = _answers(run, part, store, how, views, progress)
+    items = part.items
+    units = [item.group or item.name for item in items]
+    scores: Scores
+    if run.task == "regress":
+        truth = [item.value for item in items]
+        mean = None if learned is None else learned.values
+        scores = regression(answers[:, 0], truth, units=units, learned=mean)
+    else:
+        floors = floors_of(part, learned, store)
+        options = ClassifyOptions(floors=floors)
+        scores = classification(answers, part.labels, run.classes, units=units, options=options)
+    told = f"split {how.split}, {len(items)} scans, {len(views)} view{'s'[: len(views) > 1]} each"
+    return VolumeEvaluation(
+        task=run.task,
+        protocol=told,
+        scores=scores,
+        answers=answers,
+        items=items,
+        missing=dict(store.quarantined),
+    )
+
+
+def _check(run: Ready, manifest: ScanManifest) -> None:
+    if manifest.task != run.task:
+        raise ManifestError(
+            f"the list is for {manifest.task!r}, the network was trained to {run.task!r}"
+        )
+    for label in sorted({item.label for item in manifest.items}):
+        if run.task == "classify" and label not in run.classes:
+            raise ManifestError(unknown("class of this network", label, run.classes))
+
+
+def _answers(
+    run: Ready,
+    part: ScanManifest,
+    store: ScanStore,
+    how: VolumeProtocol,
+    views: Mirrors,
+    progress: Progress | None,
+) -> Tensor:
+    """Answers of every scan, in order."""
+    data = ScanDataset(part, store, ScanSpec(canvas=run.pre.size))
+    batches = in_order(len(data), how.batch)
+    found = []
+    for done, batch in enumerate(scan_loader(data, batches), start=1):
+        found.append(run.answers(batch.clips, views))
+        if progress is not None:
+            progress(done, len(batches))
+    return torch.cat(found)
+
+
+def floors_of(
+    part: ScanManifest, learned: ScanManifest | None, store: ScanStore
+) -> tuple[Floor, ...]:
+    """What needs no network: always the most frequent class, and the size of what is bright."""
+    if learned is None:
+        return (majority_floor(part.labels, part.classes),)
+    found = [majority_floor(part.labels, part.classes, learned.labels)]
+    try:
+        known = (_sizes(learned, store), learned.labels)
+        found.append(size_floor(known, (_sizes(part, store), part.labels)))
+    except ImportError:  # scikit-learn is an extra; a floor less is said by its absence
+        pass
+    return tuple(found)
+
+
+def _sizes(part: ScanManifest, store: ScanStore) -> Float[np.ndarray, "n f"]:
+    spacing = store.preprocessing.spacing or (1.0, 1.0, 1.0)
+    volumes = (store.read(item).volume[0].float().numpy() for item in part.items)
+    return np.stack([size_features(foreground_of(v), spacing) for v in volumes])
+
+
+def _masks(
+    run: Ready,
+    manifest: ScanManifest,
+    store: ScanStore,
+    how: VolumeProtocol,
+    progress: Progress | None,
+) -> VolumeEvaluation:
+    """Masks of every scan against the true ones."""
+    options = MaskOptions(names=run.classes[1:], tolerance_mm=how.tolerance_mm)
+    rows: list[CaseRow] = []
+    missing: dict[Path, str] = {}
+    for done, item in enumerate(manifest.items, start=1):
+        try:
+            found = predict_scan(run, store.scan(item), how=how.sliding)
+            truth = read_mask(item.mask or item.path, found.scan)[0].numpy()
+        except (Pseudo3dError, OSError) as err:
+            missing[item.path] = str(err)
+            continue
+        finally:
+            if progress is not None:
+                progress(done, len(manifest.items))
+        if found.mask is not None:
+            rows += case_rows(item.name, found.mask, truth, found.scan.spacing, options)
+    if not rows:
+        raise ManifestError(f"none of the {len(manifest.items)} scans can be read: {missing}")
+    units = {item.name: item.group or item.name for item in manifest.items}
+    told = (
+        f"split {how.split}, {len(manifest.items)} scans, windows of {run.pre.size} voxels, "
+        f"overlap {how.sliding.overlap:.0%}, compared in the files' own grids"
+    )
+    return VolumeEvaluation(
+        task=run.task,
+        protocol=told,
+        scores=segmentation(rows, options, units=units),
+        answers=None,
+        items=manifest.items,
+        missing=missing,
+    )

@@ -1,0 +1,172 @@
+"""Scans from the command line: trained, scored, looked at; every option does something."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pseudo3d.cli.scan_outputs import is_scan, predict_scans, scans_among
+from pseudo3d.cli.volumes import (
+    ScanTraining,
+    evaluate_scans,
+    holds_scans,
+    memory_bytes,
+    recipe_for,
+    train_scans,
+)
+from pseudo3d.data.scans.manifest import read_scans
+from pseudo3d.data.scans.scan import scan_of
+from pseudo3d.data.scans.write import write_like
+from pseudo3d.errors import Pseudo3dError
+
+pytest.importorskip("nibabel", reason="reading NIfTI needs the extra `scans`")
+QUICK = {"epochs": 2, "batch": 4, "precision": "fp32"}
+SMALL = {"widths": (4, 8, 8), "stem_width": 4}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Twelve NIfTI scans of two classes, each of its own person; label and mask lists beside."""
+    home = tmp_path_factory.mktemp("scans")
+    classes, masks = ["path,label,group"], ["path,mask,group"]
+    for i in range(12):
+        rng = torch.Generator().manual_seed(i)
+        mask = torch.zeros(6, 10, 10, dtype=torch.uint8)
+        mask[2:4, 3:6, 3 + i % 4 : 6 + i % 4] = 1
+        values = torch.randn(6, 10, 10, generator=rng) * 5 + 60 * mask * (1 + i % 2)
+        scan = scan_of(values[None], np.diag([3.0, 1, 1, 1]), source="x.nii", kind="nifti")
+        write_like(home / f"{i}.nii.gz", values, scan)
+        write_like(home / f"{i}_mask.nii.gz", mask, scan)
+        classes.append(f"{i}.nii.gz,{'ill' if i % 2 else 'well'},p{i}")
+        masks.append(f"{i}.nii.gz,{i}_mask.nii.gz,p{i}")
+    (home / "classes.csv").write_text("\n".join(classes) + "\n")
+    (home / "masks.csv").write_text("\n".join(masks) + "\n")
+    return home
+
+
+@pytest.fixture(scope="module")
+def weights(home, tmp_path_factory):
+    """A classifier."""
+    out = tmp_path_factory.mktemp("runs") / "classify"
+    how = ScanTraining(data=home / "classes.csv", out=out, changes=dict(QUICK), net=SMALL)
+    return train_scans(how)
+
+
+@pytest.fixture(scope="module")
+def masker(home, tmp_path_factory):
+    """A segmenter."""
+    out = tmp_path_factory.mktemp("runs") / "segment"
+    net = {"widths": (4, 8), "depths": (1, 1), "strides": ((1, 2, 2),)}
+    how = ScanTraining(data=home / "masks.csv", out=out, changes=dict(QUICK), net=net)
+    return train_scans(how)
+
+
+def test_what_was_planned_and_held_out_is_said(home, tmp_path, capsys):
+    how = ScanTraining(
+        data=home / "classes.csv", out=tmp_path / "run", changes=dict(QUICK), net=SMALL
+    )
+    path = train_scans(how)
+    said = capsys.readouterr()
+    assert said.out.strip() == str(path)
+    assert "depth is axis 0" in said.err
+    assert "no splits in the data: 2 of 12 scans held out" in said.err
+    assert "training p3d_volume on 10 scans, to classify" in said.err
+
+
+def test_options_reach_the_recipe(home):
+    changes = {"lr": 0.5, "input.window": "unit", "augment.rotate": 3}
+    how = ScanTraining(data=home, out=home, size=12, recipe="sides", changes=changes)
+    recipe = recipe_for(read_scans(home / "classes.csv"), how)
+    assert (recipe.lr, recipe.input["window"], recipe.augment.rotate) == (0.5, "unit", 3)
+    assert recipe.input["size"] == (12, 12, 12)
+    assert not recipe.augment.flip
+    wrong = ScanTraining(data=home, out=home, changes={"augment.rotat": 3})
+    with pytest.raises(TypeError):
+        recipe_for(read_scans(home / "classes.csv"), wrong)
+
+
+def test_scores_stand_beside_the_floors(weights, home, capsys):
+    evaluate_scans(weights, weights.parent / "manifest.csv", split="test")
+    said = capsys.readouterr().out
+    assert "auc\t" in said
+    assert "floor: majority class" in said
+    assert "protocol\tsplit test, 2 scans" in said
+
+
+def test_scores_as_json_and_by_group(weights, home, capsys):
+    evaluate_scans(weights, home / "classes.csv", group=("p0", "p1"), json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["task"] == "classify"
+    assert told["scans"] == 2
+
+
+def test_masks_are_scored_by_label(masker, capsys):
+    evaluate_scans(masker, masker.parent / "manifest.csv", split="test")
+    said = capsys.readouterr().out
+    assert "dice 1\t" in said
+    assert "hd95_mm 1\t" in said
+
+
+def test_a_scan_gets_an_answer_and_files_to_judge_it_by(weights, home, tmp_path, capsys):
+    failed = predict_scans(weights, [home / "1.nii.gz"], out=tmp_path)
+    said = capsys.readouterr()
+    assert failed == {}
+    assert "mm RAS+" in said.out
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "1_heat.nii.gz", "1_planes.png", "1_slices.csv", "1.html", "1.json",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "1.json").read_text())["use"] == "research use only"
+    assert "research use only" in (tmp_path / "1.html").read_text().lower()
+
+
+def test_a_mask_is_written_in_the_files_own_grid(masker, home, tmp_path):
+    predict_scans(masker, [home / "2.nii.gz"], out=tmp_path, memory="2GB", overlap=0.25)
+    import nibabel
+
+    mask, scan = (nibabel.load(p) for p in (tmp_path / "2_mask.nii.gz", home / "2.nii.gz"))
+    assert mask.shape == scan.shape
+    np.testing.assert_array_equal(mask.affine, scan.affine)
+
+
+def test_a_broken_file_does_not_stop_the_others(weights, home, tmp_path, capsys):
+    (tmp_path / "broken.nii").write_bytes(b"no scan at all")
+    failed = predict_scans(weights, [tmp_path / "broken.nii", home / "0.nii.gz"], json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert list(failed) == [tmp_path / "broken.nii"]
+    assert [("error" in row) for row in told] == [False, True]
+
+
+def test_scans_are_told_from_videos(home, tmp_path):
+    (tmp_path / "film.mp4").write_bytes(b"x" * 500)
+    assert holds_scans(home / "classes.csv")
+    assert is_scan(home / "0.nii.gz")
+    assert not is_scan(tmp_path / "film.mp4")
+    assert not is_scan(tmp_path / "gone.nii")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("2GB", 2 << 30), ("500M", 500 << 20), ("1.5GiB", 3 << 29), ("4096", 4096)]
+)
+def test_memory_is_read_as_people_write_it(text, count):
+    assert memory_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["much", "-1GB", "0", "2XB", ""])
+def test_what_is_no_memory_is_refused(text):
+    with pytest.raises(Pseudo3dError, match="wanted an amount such as 2GB"):
+        memory_bytes(text)
+
+
+def test_scans_of_one_name_do_not_overwrite_each_other(weights, home, tmp_path):
+    for name in ("a.nii", "a.nii.gz"):
+        scan = scan_of(torch.randn(1, 6, 10, 10), np.eye(4), source="x", kind="nifti")
+        write_like(tmp_path / name, scan.array[0], scan)
+    predict_scans(weights, [tmp_path / "a.nii", tmp_path / "a.nii.gz"], out=tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").glob("*.json")} == {"a.nii.json", "a.nii.gz.json"}
+
+
+def test_folders_of_scans_are_opened_and_videos_among_them_are_not_ours(home, tmp_path):
+    assert len(scans_among([home])) == 24
+    (tmp_path / "film.mp4").write_bytes(b"x" * 500)
+    assert scans_among([home / "0.nii.gz", tmp_path / "film.mp4"]) == []

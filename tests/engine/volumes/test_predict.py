@@ -1,0 +1,162 @@
+"""What is seen in one scan: an answer that its map and its curve add up to, in the file's grid."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pseudo3d.data.scans.dataset import ScanStore
+from pseudo3d.data.scans.manifest import read_scans
+from pseudo3d.data.scans.preprocess import ScanPreprocessing
+from pseudo3d.data.scans.read import read_scan
+from pseudo3d.data.scans.scan import scan_of
+from pseudo3d.data.scans.write import write_like
+from pseudo3d.engine.train import Job
+from pseudo3d.engine.volumes.evaluate import evaluate_volumes
+from pseudo3d.engine.volumes.predict import NOTE, evidence_of, predict_scan
+from pseudo3d.engine.volumes.ready import ready
+from pseudo3d.engine.volumes.train import ScanParts, train_volumes
+from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
+from pseudo3d.models import create_model
+from pseudo3d.weights import load
+
+pytest.importorskip("nibabel", reason="reading NIfTI needs the extra `scans`")
+UNET = {"widths": (4, 8), "depths": (1, 1), "strides": ((1, 2, 2),), "num_classes": 2}
+
+
+def bar(along, affine=None):
+    """A scan with a bar along depth or width, and noise."""
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 30, (8, 8, 8)).astype(np.int16)
+    if along == "depth":
+        x[:, 2:4, 5:7] += 180
+    else:
+        x[2:4, 5:7, :] += 180
+    return scan_of(
+        torch.from_numpy(x)[None], np.eye(4) if affine is None else affine, source="bar.nii",
+        kind="nifti",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def segmenter(blobs, quick, tmp_path_factory):
+    """A U-Net that finds the balls."""
+    manifest, out = read_scans(blobs), tmp_path_factory.mktemp("segment") / "run"
+    pre = ScanPreprocessing(size=(8, 12, 12), view="patch", layout="SAR", window="none")
+    store = ScanStore(pre)
+    torch.manual_seed(0)
+    net = create_model("p3d_unet", **UNET)
+    recipe = quick(epochs=25, batch=3, near=0.7)
+    parts = ScanParts(train=manifest.split("train"), val=manifest.split("val"))
+    train_volumes(net, parts, store, Job(recipe=recipe, out=out))
+    return out / "weights.safetensors"
+
+
+def test_the_answer_is_that_of_the_network(trained):
+    run, scan = ready(trained[0]), bar("depth")
+    found = predict_scan(run, scan)
+    assert found.label == "1"
+    wanted = run.answers(scan.array[None])[0]
+    np.testing.assert_allclose(found.probs, wanted, atol=1e-5)
+
+
+def test_the_evidence_of_all_places_is_the_answer(trained):
+    run, volume = ready(trained[0]), bar("depth").array[None]
+    with torch.inference_mode():
+        logits = run.net(run.pre.normalize(volume))
+    mean = evidence_of(run, volume).mean((2, 3, 4))
+    torch.testing.assert_close(mean, logits, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_patient_in_any_grid_gets_the_same_answer_at_the_same_place(trained):
+    """All 48 orientations of a file, through a network that knows one."""
+    from dataclasses import replace
+
+    from pseudo3d.data.scans.grid import orient
+
+    run = ready(trained[0])
+    run = replace(run, pre=replace(run.pre, layout="RAS"))
+    first = predict_scan(run, bar("depth"))
+    for letters in itertools.product("RL", "AP", "SI"):
+        for code in itertools.permutations(letters):
+            found = predict_scan(run, orient(bar("depth"), "".join(code)))
+            assert found.label == first.label
+            np.testing.assert_allclose(found.hottest_mm, first.hottest_mm, atol=1e-6)
+            heat = orient(found.scan.with_array(torch.from_numpy(found.heat)[None]), "RAS")
+            np.testing.assert_allclose(heat.array[0], first.heat, atol=1e-4)
+            curve = found.curve if "R" in code else found.curve[::-1]
+            np.testing.assert_allclose(curve, first.curve, atol=1e-5)
+            assert code[found.depth_axis] in "RL"
+
+
+def test_it_says_where_what_and_what_for(trained):
+    told = json.loads(json.dumps(predict_scan(trained[0], bar("width")).to_dict()))
+    assert told["use"] == NOTE == "research use only"
+    assert told["orientation"] == "RAS"
+    assert len(told["hottest_mm"]) == 3
+    assert len(told["curve"]) == 8
+
+
+def test_a_saved_network_says_the_same(trained):
+    again = load(trained[1] / "weights.safetensors")
+    assert again.card.preprocessing == trained[0].card.preprocessing
+    one, two = (predict_scan(net, bar("depth")) for net in (trained[0], again))
+    np.testing.assert_allclose(one.probs, two.probs, atol=1e-5)
+
+
+def test_masks_are_learned_and_found_in_the_files_own_grid(segmenter, blobs):
+    found = evaluate_volumes(segmenter, read_scans(blobs).split("test"))
+    assert found.scores.to_dict()["mean_dice"] > 0.8
+
+
+def test_a_mask_lies_on_its_scan_however_the_file_is_turned(segmenter, blobs, tmp_path):
+    from pseudo3d.data.scans.grid import orient
+
+    item = read_scans(blobs).split("test").items[0]
+    scan, truth = read_scan(item.path), read_scan(item.mask)
+    straight = predict_scan(segmenter, scan)
+    for code in ("SAR", "RSA", "LPI", "ALS", "IPR"):
+        turned = orient(scan, code)
+        path = write_like(tmp_path / f"{code}.nii", turned.array[0], turned)
+        found = predict_scan(segmenter, path)
+        there = orient(truth, code).array[0].numpy()
+        both = 2 * ((found.mask == 1) & (there == 1)).sum()
+        assert both / ((found.mask == 1).sum() + (there == 1).sum()) > 0.75
+        assert (found.mask == 1).sum() == (straight.mask == 1).sum()
+        np.testing.assert_allclose(found.hottest_mm, straight.hottest_mm, atol=1e-3)
+        back = read_scan(write_like(tmp_path / "mask.nii", found.mask, found.scan))
+        np.testing.assert_allclose(back.affine, turned.affine, atol=1e-5)
+
+
+def test_volumes_are_milliliters(segmenter, blobs):
+    found = predict_scan(segmenter, read_scans(blobs).items[0].path)
+    voxels = int((found.mask == 1).sum())
+    assert found.to_dict()["volume_ml"]["1"] == pytest.approx(voxels * 2.0 / 1000, abs=1e-4)
+
+
+def test_a_list_for_another_task_is_refused(trained, blobs, bars, segmenter):
+    with pytest.raises(ManifestError, match="the list is for 'segment'"):
+        evaluate_volumes(trained[0], read_scans(blobs))
+    with pytest.raises(ManifestError, match="trained to 'segment'"):
+        evaluate_volumes(segmenter, bars)
+
+
+def test_a_network_of_videos_is_refused():
+    with pytest.raises(WeightsError, match="does not say how to prepare a scan"):
+        ready(create_model("p3d_nano"))
+
+
+def test_a_scan_of_other_channels_is_refused(trained):
+    two = scan_of(torch.zeros(2, 8, 8, 8), np.eye(4), source="two.nii", kind="nifti")
+    with pytest.raises(Pseudo3dError, match=r"two\.nii: 2 channels"):
+        predict_scan(trained[0], two)
+
+
+def test_values_unlike_those_of_training_are_pointed_out(trained):
+    scan = bar("depth")
+    assert predict_scan(trained[0], scan).notes == ()
+    bright = predict_scan(trained[0], scan.with_array(scan.array + 2000))
+    assert "deviations from those of training" in bright.notes[0]
+    assert bright.to_dict()["notes"] == list(bright.notes)
