@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import WeightsError
 from pseudo3d.models import create_model, registry
-from pseudo3d.recycle.names_p3d import caffe_preprocessing
+from pseudo3d.recycle.foreign.names_p3d import caffe_preprocessing
 from pseudo3d.weights import load, load_backbone, read_state, save
 from recycle import foreign_nets as nets
 

@@ -21,13 +21,13 @@ from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.errors import Pseudo3dError, WeightsError
 from pseudo3d.models import Network, create_model
-from pseudo3d.recycle import catalog
 from pseudo3d.recycle.card import Card as Card
 from pseudo3d.recycle.card import foreign_card
 from pseudo3d.recycle.files import METADATA_KEY, read_file, write_file
 from pseudo3d.recycle.files import read_state as read_state
-from pseudo3d.recycle.foreign import Choices, Foreign, Report, shorten
-from pseudo3d.recycle.formats import as_in, understand
+from pseudo3d.recycle.foreign.formats import as_in, understand
+from pseudo3d.recycle.foreign.kinds import Choices, Foreign, Report, shorten
+from pseudo3d.recycle.published import catalog
 from pseudo3d.recycle.scale import input_scale
 
 _SEED = 20171022
@@ -120,9 +120,8 @@ def load(
     """Build the network a checkpoint describes, in eval mode, with its `card`.
 
     Reads our files and those of other projects, which are recognized by the names of their entries
-    (`pseudo3d.recycle.formats.FORMATS`). What became of each entry is in `card.report`; doubts,
-    among them an input scale that does not go with the preprocessing, are logged and in
-    `card.notes`.
+    (`recycle.foreign.formats.FORMATS`). What became of each entry is in `card.report`; doubts,
+    among them an input scale that does not fit the preprocessing, are logged and in `card.notes`.
 
     Args:
         semantics: what foreign weights leave open. P3D: "release" (default; right for weights

@@ -236,7 +236,7 @@ def divide(manifest: "Manifest", hold_out: list[str], watch: list[str], seed: in
 
 def start_from(net: "Network", weights: Path, classes: tuple[str, ...]) -> str:
     """Start from a checkpoint of ours, a published P3D, or a 2-D ResNet; says what was done."""
-    from pseudo3d.recycle.formats import recognize
+    from pseudo3d.recycle.foreign.formats import recognize
     from pseudo3d.recycle.inflate import inflate
     from pseudo3d.weights import load_backbone, read_state
 

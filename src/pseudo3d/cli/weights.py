@@ -8,7 +8,7 @@ import typer
 from pseudo3d.cli.common import Json, note, progress_bar, say, say_json
 
 if TYPE_CHECKING:
-    from pseudo3d.recycle.catalog import Record
+    from pseudo3d.recycle.published.catalog import Record
 
 weights = typer.Typer(no_args_is_help=True, help="Published weights, and what a checkpoint is.")
 Name = Annotated[str, typer.Argument(help="As in `p3d weights list`.")]
@@ -23,7 +23,7 @@ def list_records(
     from fnmatch import fnmatch
 
     from pseudo3d.errors import WeightsError, unknown
-    from pseudo3d.recycle.catalog import all_records, host
+    from pseudo3d.recycle.published.catalog import all_records, host
 
     found = [r for r in all_records() if fnmatch(r.name, pattern)]
     if not found:
@@ -41,7 +41,7 @@ def list_records(
 @weights.command()
 def show(name: Name, json: Json = False) -> None:
     """Print all that is known of published weights."""
-    from pseudo3d.recycle.catalog import record
+    from pseudo3d.recycle.published.catalog import record
 
     found = record(name)
     if json:
@@ -73,8 +73,8 @@ def get(
 ) -> None:
     """Download published weights, resuming what broke off, and print where the file is."""
     from pseudo3d.errors import WeightsError
-    from pseudo3d.recycle.catalog import record
-    from pseudo3d.recycle.download import default_folder, digest_of, download
+    from pseudo3d.recycle.published.catalog import record
+    from pseudo3d.recycle.published.download import default_folder, digest_of, download
 
     found = record(name)
     if not found.direct:
@@ -104,7 +104,7 @@ def check(
 
     Exit code 1 if it cannot be loaded, is damaged, or was trained on another input scale.
     """
-    from pseudo3d.recycle.inspect import inspect
+    from pseudo3d.recycle.published.inspect import inspect
 
     found = inspect(file, semantics=semantics)
     result = found.to_dict()
@@ -138,7 +138,7 @@ def save_as_ours(
 
 
 def _tell(result: dict[str, Any]) -> None:
-    from pseudo3d.recycle.foreign import shorten
+    from pseudo3d.recycle.foreign.kinds import shorten
 
     say(f"file\t{result['path']}, {result['bytes'] / 1e6:.1f} MB, sha256 {result['sha256']}")
     told = result["record"] or "not in the catalog"

@@ -6,8 +6,8 @@ from typing import Any
 
 from pseudo3d.data.scans.preprocess import any_preprocessing
 from pseudo3d.errors import WeightsError
-from pseudo3d.recycle.catalog import Record
-from pseudo3d.recycle.foreign import Foreign, Report
+from pseudo3d.recycle.foreign.kinds import Foreign, Report
+from pseudo3d.recycle.published.catalog import Record
 
 _FORMAT = 1
 

@@ -17,9 +17,9 @@ from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor
 
 from pseudo3d.errors import WeightsError
-from pseudo3d.recycle.caffe import is_caffemodel, read_caffemodel
-from pseudo3d.recycle.formats import KNOWN
-from pseudo3d.recycle.mxnet import is_params, read_params
+from pseudo3d.recycle.foreign.caffe import is_caffemodel, read_caffemodel
+from pseudo3d.recycle.foreign.formats import KNOWN
+from pseudo3d.recycle.foreign.mxnet import is_params, read_params
 
 METADATA_KEY = "pseudo3d"  # in the header of our files
 

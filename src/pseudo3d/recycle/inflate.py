@@ -25,9 +25,9 @@ from pseudo3d.models.tsm import TSM
 from pseudo3d.nn.blocks import PseudoPair
 from pseudo3d.nn.stem import SpacePool
 from pseudo3d.recycle.files import read_state
-from pseudo3d.recycle.foreign import BlockName, Report, shorten, with_counters
-from pseudo3d.recycle.formats import recognize
-from pseudo3d.recycle.names_resnet import describe, resnet_key, resnet_layout
+from pseudo3d.recycle.foreign.formats import recognize
+from pseudo3d.recycle.foreign.kinds import BlockName, Report, shorten, with_counters
+from pseudo3d.recycle.foreign.names_resnet import describe, resnet_key, resnet_layout
 from pseudo3d.recycle.space import Space, check_space, space_of
 
 _TOLERANCE = 1e-4

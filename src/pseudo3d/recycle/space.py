@@ -9,7 +9,7 @@ from pseudo3d.models.resnet2d import ResNet2dConfig
 from pseudo3d.models.resnet3d import ResNet3dConfig
 from pseudo3d.models.tsm import TSMConfig
 from pseudo3d.nn.stem import SpacePool
-from pseudo3d.recycle.foreign import BlockName
+from pseudo3d.recycle.foreign.kinds import BlockName
 
 _STRIDES = (1, 2, 2, 2)
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from pseudo3d.errors import Pseudo3dError, WeightsError, unknown
 from pseudo3d.recycle.files import read_state
-from pseudo3d.recycle.foreign import shorten
+from pseudo3d.recycle.foreign.kinds import shorten
 
 
 def make_network(spec: str, options: Mapping[str, Any] | None = None) -> nn.Module:

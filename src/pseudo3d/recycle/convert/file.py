@@ -23,7 +23,7 @@ from pseudo3d.errors import WeightsError
 from pseudo3d.recycle.convert import Converted, carry_out
 from pseudo3d.recycle.convert.options import Plan
 from pseudo3d.recycle.files import write_file
-from pseudo3d.recycle.foreign import shorten
+from pseudo3d.recycle.foreign.kinds import shorten
 
 CONVERTED_KEY = "pseudo3d_converted"  # in the header, where checkpoints have `pseudo3d`
 _FORMAT = 1

@@ -12,7 +12,7 @@ from pseudo3d.recycle.convert.frames import Layout
 from pseudo3d.recycle.convert.kernels import Turned, margins, pair
 from pseudo3d.recycle.convert.observe import CANDIDATES, CONVS, POOLS, Observation
 from pseudo3d.recycle.convert.options import THINNINGS, Becomes, Options, Plan, Step
-from pseudo3d.recycle.foreign import shorten
+from pseudo3d.recycle.foreign.kinds import shorten
 
 Where = str | Iterable[str] | Callable[[str, nn.Module], bool] | None
 

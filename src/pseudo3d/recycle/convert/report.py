@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pseudo3d.recycle.convert.options import Plan
-from pseudo3d.recycle.foreign import shorten
+from pseudo3d.recycle.foreign.kinds import shorten
 
 
 @dataclass(frozen=True, kw_only=True)

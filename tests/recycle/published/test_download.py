@@ -10,8 +10,8 @@ from urllib.request import Request
 import pytest
 
 from pseudo3d.errors import WeightsError
-from pseudo3d.recycle import download as module
-from pseudo3d.recycle.download import Digest, default_folder, download, hash_of
+from pseudo3d.recycle.published import download as module
+from pseudo3d.recycle.published.download import Digest, default_folder, download, hash_of
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = Digest(algorithm="sha256", digits=hashlib.sha256(CONTENT).hexdigest())

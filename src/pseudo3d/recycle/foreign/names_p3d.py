@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import WeightsError
-from pseudo3d.recycle.foreign import (
+from pseudo3d.recycle.foreign.kinds import (
     Choices,
     Foreign,
     Names,

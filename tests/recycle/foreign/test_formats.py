@@ -16,11 +16,11 @@ from torch import nn
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import WeightsError
 from pseudo3d.models import create_model
-from pseudo3d.recycle.caffe import read_caffemodel
 from pseudo3d.recycle.files import read_state
-from pseudo3d.recycle.foreign import Choices
-from pseudo3d.recycle.formats import FORMATS, as_in, recognize, understand
-from pseudo3d.recycle.mxnet import read_params
+from pseudo3d.recycle.foreign.caffe import read_caffemodel
+from pseudo3d.recycle.foreign.formats import FORMATS, as_in, recognize, understand
+from pseudo3d.recycle.foreign.kinds import Choices
+from pseudo3d.recycle.foreign.mxnet import read_params
 from pseudo3d.recycle.scale import first_norm, input_scale
 from recycle import foreign_nets as nets
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 from pseudo3d.errors import WeightsError
-from pseudo3d.recycle import names_caffe, names_p3d, names_resnet, names_volume
-from pseudo3d.recycle.foreign import Choices, Foreign, Format, Kind, State, shorten
-from pseudo3d.recycle.foreign import Report as Report
+from pseudo3d.recycle.foreign import names_caffe, names_p3d, names_resnet, names_volume
+from pseudo3d.recycle.foreign.kinds import Choices, Foreign, Format, Kind, State, shorten
+from pseudo3d.recycle.foreign.kinds import Report as Report
 
 FORMATS = (
     Format(

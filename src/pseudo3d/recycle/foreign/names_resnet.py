@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pseudo3d.errors import WeightsError
-from pseudo3d.recycle.foreign import (
+from pseudo3d.recycle.foreign.kinds import (
     BlockName,
     Choices,
     Foreign,

@@ -7,7 +7,7 @@ import re
 
 from torch import Tensor
 
-from pseudo3d.recycle.foreign import (
+from pseudo3d.recycle.foreign.kinds import (
     Choices,
     Foreign,
     State,
@@ -16,7 +16,7 @@ from pseudo3d.recycle.foreign import (
     stage_depths,
     with_counters,
 )
-from pseudo3d.recycle.names_p3d import caffe_preprocessing, deep, network_of
+from pseudo3d.recycle.foreign.names_p3d import caffe_preprocessing, deep, network_of
 
 _BLOB = re.compile(r"^(?P<layer>.+)[./](?P<blob>\d+)$")
 _LAYER = re.compile(r"^(?:res|bn)(?P<stage>[2-5])(?P<block>[a-z]\d*)_branch(?P<part>\w+)$")

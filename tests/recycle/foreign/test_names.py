@@ -6,8 +6,8 @@ from torch.testing import assert_close
 
 from pseudo3d.errors import WeightsError
 from pseudo3d.models import create_model
-from pseudo3d.recycle.foreign import Choices
-from pseudo3d.recycle.formats import recognize, understand
+from pseudo3d.recycle.foreign.formats import recognize, understand
+from pseudo3d.recycle.foreign.kinds import Choices
 from recycle import foreign_nets as nets
 
 

@@ -60,7 +60,7 @@ class Record:
 
 def all_records() -> tuple[Record, ...]:
     """Every record, in the order of the families."""
-    from pseudo3d.recycle.records import RECORDS
+    from pseudo3d.recycle.published.records import RECORDS
 
     return RECORDS
 

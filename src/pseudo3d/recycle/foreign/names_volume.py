@@ -7,7 +7,7 @@ from typing import Any
 
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import WeightsError
-from pseudo3d.recycle.foreign import (
+from pseudo3d.recycle.foreign.kinds import (
     BlockName,
     Choices,
     Foreign,

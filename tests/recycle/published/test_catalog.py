@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from pseudo3d.cli import weights as command
 from pseudo3d.errors import WeightsError
 from pseudo3d.models import create_model, default_config, registry
-from pseudo3d.recycle import records
-from pseudo3d.recycle.catalog import all_records, of_file, record
-from pseudo3d.recycle.download import digest_of
-from pseudo3d.recycle.inspect import inspect
+from pseudo3d.recycle.published import records
+from pseudo3d.recycle.published.catalog import all_records, of_file, record
+from pseudo3d.recycle.published.download import digest_of
+from pseudo3d.recycle.published.inspect import inspect
 from pseudo3d.weights import load, save
 from recycle import foreign_nets as nets
 
@@ -125,7 +125,7 @@ def test_a_file_is_known_by_its_name_only_if_it_holds_that_network(tmp_path):
 
 def test_the_catalog_needs_no_torch():
     code = (
-        "import sys; from pseudo3d.recycle.catalog import all_records; all_records(); "
+        "import sys; from pseudo3d.recycle.published.catalog import all_records; all_records(); "
         "import pseudo3d.cli.weights; print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
