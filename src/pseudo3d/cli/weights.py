@@ -8,7 +8,7 @@ import typer
 from pseudo3d.cli.common import Json, note, progress_bar, say, say_json
 
 if TYPE_CHECKING:
-    from pseudo3d.recycle.published.catalog import Record
+    from pseudo3d.recycle.published.record import Record
 
 weights = typer.Typer(no_args_is_help=True, help="Published weights, and what a checkpoint is.")
 Name = Annotated[str, typer.Argument(help="As in `p3d weights list`.")]

@@ -7,7 +7,7 @@ from typing import Any
 from pseudo3d.data.scans.preprocess import any_preprocessing
 from pseudo3d.errors import WeightsError
 from pseudo3d.recycle.foreign.kinds import Foreign, Report
-from pseudo3d.recycle.published.catalog import Record
+from pseudo3d.recycle.published.record import Record
 
 _FORMAT = 1
 

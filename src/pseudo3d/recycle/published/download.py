@@ -25,7 +25,7 @@ from urllib.request import (
 )
 
 from pseudo3d.errors import WeightsError
-from pseudo3d.recycle.published.catalog import Record
+from pseudo3d.recycle.published.record import Record
 
 Progress = Callable[[int, int], None]
 _CHUNK = 1 << 18

@@ -7,8 +7,9 @@ from typing import Any
 from pseudo3d.models.network import Network
 from pseudo3d.recycle.files import read_file
 from pseudo3d.recycle.foreign.formats import as_in, recognize
-from pseudo3d.recycle.published.catalog import Record, all_records, of_file
+from pseudo3d.recycle.published.catalog import all_records, of_file
 from pseudo3d.recycle.published.download import digest_of, hash_of
+from pseudo3d.recycle.published.record import Record
 from pseudo3d.recycle.scale import InputScale, first_norm, input_scale
 from pseudo3d.weights import build
 

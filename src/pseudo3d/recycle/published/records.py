@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pseudo3d.recycle.published.catalog import Published, Record
+from pseudo3d.recycle.published.record import Published, Record
 
 _TORCH = "https://download.pytorch.org/models/"
 _VISION = "torchvision 0.29, torchvision.models"
