@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from pseudo3d.cli import weights as command
 from pseudo3d.errors import WeightsError
 from pseudo3d.models import create_model, default_config, registry
-from pseudo3d.recycle.published import records
+from pseudo3d.recycle.published import catalog
 from pseudo3d.recycle.published.catalog import all_records, of_file, record
 from pseudo3d.recycle.published.download import digest_of
 from pseudo3d.recycle.published.inspect import inspect
@@ -186,7 +186,7 @@ def served(tmp_path, monkeypatch):
             address=f"{base}/f.pth",
             sha256=hashlib.sha256(b"weights").hexdigest(),
         )
-        monkeypatch.setattr(records, "RECORDS", (mine, *ALL))
+        monkeypatch.setattr(catalog, "RECORDS", (mine, *ALL))
         yield folder
         server.shutdown()
 
@@ -300,11 +300,11 @@ def test_check_knows_a_published_file_by_its_digest_or_says_that_it_is_altered(
     path = write(tmp_path / "anything.pth", nets.video_state(classes=400))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     known = replace(record("r3d18.kinetics400"), name="mine", sha256=digest, file="mine.pth")
-    monkeypatch.setattr(records, "RECORDS", (known, *ALL))
+    monkeypatch.setattr(catalog, "RECORDS", (known, *ALL))
     assert "record\tmine\n" in run("check", path)[1]
     code, out, _ = run("check", path.rename(tmp_path / "r3d_18-b3b3357e.pth"))
     assert (code, "record\tmine\n" in out) == (0, True)
-    monkeypatch.setattr(records, "RECORDS", ALL)
+    monkeypatch.setattr(catalog, "RECORDS", ALL)
     code, out, _ = run("check", tmp_path / "r3d_18-b3b3357e.pth")
     assert code == 1
     assert "record\tr3d18.kinetics400, but its digest differs: damaged or altered" in out
