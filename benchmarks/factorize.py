@@ -60,7 +60,7 @@ def scores(weights: Path, data: Path, views: int) -> dict[str, Any]:
 def factorized(args: argparse.Namespace, full: Path, speed: float, with_clips: bool) -> Path:
     """A factorized network, and beside it what the command said."""
     kind = "clips" if with_clips else "kernels"
-    out = args.keep / f"{full.parent.name}-{kind}-{speed:g}.safetensors"
+    out = args.keep / f"{full.parent.name}-{kind}-{speed:g}-{args.tune_lr:g}.safetensors"
     told = out.with_suffix(".json")
     if not told.exists():
         words: list[object] = ["--speedup", speed, "--out", out, "--json", "--seed", args.seed]
@@ -68,6 +68,7 @@ def factorized(args: argparse.Namespace, full: Path, speed: float, with_clips: b
             words += ["--threads", args.threads]
         if with_clips:
             words += ["--data", args.data / SET, "--epochs", args.tune, "--views", args.views]
+            words += ["--lr", args.tune_lr]
         told.write_text(p3d("factorize", full, *words))
     return out
 
@@ -119,7 +120,7 @@ def rows(args: argparse.Namespace, full: Path, how: str) -> list[dict[str, Any]]
         base.write_text(json.dumps(scores(full, args.data / SET, args.views)))
     before = json.loads(base.read_text())
     for speed in args.speedups:
-        kept = args.keep / f"{full.parent.name}-{speed:g}-{args.tune}.rows.json"
+        kept = args.keep / f"{full.parent.name}-{speed:g}-{args.tune}-{args.tune_lr:g}.rows.json"
         fresh = not kept.exists()
         if fresh:
             kept.write_text(json.dumps(points(args, full, speed)))
@@ -131,6 +132,7 @@ def rows(args: argparse.Namespace, full: Path, how: str) -> list[dict[str, Any]]
                 "wanted": speed,
                 "variant": variant,
                 "epochs": args.tune if variant == "tuned" else 0,
+                "tuning_lr": args.tune_lr if variant == "tuned" else "",
                 "videos": before["videos"],
                 "views": args.views,
                 "before_video_hit@1": round(before["video_hit@1"], 4),
@@ -180,6 +182,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=60, help="of the training; default 60")
     parser.add_argument("--tune", type=int, default=5, help="epochs of fine-tuning; default 5")
+    parser.add_argument("--tune-lr", type=float, default=2e-4, help="its learning rate")
     parser.add_argument("--speedups", type=float, nargs="+", default=[1.5, 2, 2.5, 3, 4])
     parser.add_argument("--views", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=15)

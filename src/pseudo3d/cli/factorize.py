@@ -55,7 +55,8 @@ def factorize(
         int, typer.Option(min=0, help="Then fine-tune: passes over the train part; 0: do not.")
     ] = 0,
     lr: Annotated[
-        float | None, typer.Option(min=0, help="Its learning rate; default: half the training's.")
+        float | None,
+        typer.Option(min=0, help="Its learning rate; default: a tenth of the training's."),
     ] = None,
     set_: Annotated[
         list[str] | None,
