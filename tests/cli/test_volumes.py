@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from typer import BadParameter
 
+from pseudo3d.cli.main import app
 from pseudo3d.cli.scan_outputs import is_scan, predict_scans, scans_among
 from pseudo3d.cli.volumes import (
+    ScanScoring,
     ScanTraining,
     evaluate_scans,
     holds_scans,
@@ -19,6 +22,8 @@ from pseudo3d.data.scans.manifest import read_scans
 from pseudo3d.data.scans.scan import scan_of
 from pseudo3d.data.scans.write import write_like
 from pseudo3d.errors import Pseudo3dError
+from pseudo3d.features.featureset import FeatureSet
+from pseudo3d.scores.predictions import read_all
 
 pytest.importorskip("nibabel", reason="reading NIfTI needs the extra `scans`")
 QUICK = {"epochs": 2, "batch": 4, "precision": "fp32"}
@@ -64,14 +69,38 @@ def masker(home, tmp_path_factory):
 
 def test_what_was_planned_and_held_out_is_said(home, tmp_path, capsys):
     how = ScanTraining(
-        data=home / "classes.csv", out=tmp_path / "run", changes=dict(QUICK), net=SMALL
+        data=home / "classes.csv",
+        out=tmp_path / "run",
+        changes=dict(QUICK),
+        net=SMALL,
+        report=False,
     )
     path = train_scans(how)
+    assert not (tmp_path / "run" / "report.html").exists()
     said = capsys.readouterr()
     assert said.out.strip() == str(path)
     assert "depth is axis 0" in said.err
     assert "no splits in the data: 2 of 12 scans held out" in said.err
     assert "training p3d_volume on 10 scans, to classify" in said.err
+
+
+def test_a_training_ends_with_a_page_of_its_scores(weights, masker):
+    run = weights.parent
+    page = (run / "report.html").read_text()
+    for text in (
+        "p3d_volume: 2 classes", "2 test, 10 train", "8x12x12 voxels of 3 x 1 x 1 mm",
+        "floor: majority class", "Protocol: split test, 2 scans", "order of slices?",
+        "--out seen", "Research use only",
+    ):  # fmt: skip
+        assert text in page
+    assert {p.name for p in run.glob("*.png")} == {"curves.png", "confusion.png", "timecheck.png"}
+    page = (masker.parent / "report.html").read_text()
+    assert "Dice of 1" in page
+    assert "median HD95, mm" in page
+    assert "order of slices?" not in page
+    (run / "report.html").unlink()
+    app(["report", str(run)], standalone_mode=False)
+    assert "floor: majority class" in (run / "report.html").read_text()
 
 
 def test_options_reach_the_recipe(home):
@@ -87,7 +116,7 @@ def test_options_reach_the_recipe(home):
 
 
 def test_scores_stand_beside_the_floors(weights, home, capsys):
-    evaluate_scans(weights, weights.parent / "manifest.csv", split="test")
+    evaluate_scans(weights, weights.parent / "manifest.csv")
     said = capsys.readouterr().out
     assert "auc\t" in said
     assert "floor: majority class" in said
@@ -95,14 +124,29 @@ def test_scores_stand_beside_the_floors(weights, home, capsys):
 
 
 def test_scores_as_json_and_by_group(weights, home, capsys):
-    evaluate_scans(weights, home / "classes.csv", group=("p0", "p1"), json=True)
+    how = ScanScoring(group=("p0", "p1"))
+    evaluate_scans(weights, home / "classes.csv", how, json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["task"] == "classify"
     assert told["scans"] == 2
 
 
+def test_predictions_of_every_scan_are_kept_for_a_comparison(weights, masker, home, tmp_path):
+    file = tmp_path / "said.csv"
+    how = ScanScoring(split="all", predictions=file)
+    found = evaluate_scans(weights, home / "classes.csv", how)
+    kept = read_all(file)
+    assert kept.classes == ("ill", "well")
+    assert kept.seeds == (0,)
+    order = np.argsort([item.name for item in found.items])
+    np.testing.assert_allclose(kept.probs[0], found.answers.numpy()[order], rtol=1e-6)
+    assert sorted(kept.units) == sorted(f"p{i}" for i in range(12))
+    with pytest.raises(Pseudo3dError, match="was trained to segment"):
+        evaluate_scans(masker, home / "masks.csv", how)
+
+
 def test_masks_are_scored_by_label(masker, capsys):
-    evaluate_scans(masker, masker.parent / "manifest.csv", split="test")
+    evaluate_scans(masker, masker.parent / "manifest.csv")
     said = capsys.readouterr().out
     assert "dice 1\t" in said
     assert "hd95_mm 1\t" in said
@@ -114,10 +158,12 @@ def test_a_scan_gets_an_answer_and_files_to_judge_it_by(weights, home, tmp_path,
     assert failed == {}
     assert "mm RAS+" in said.out
     assert {p.name for p in tmp_path.iterdir()} == {
-        "1_heat.nii.gz", "1_planes.png", "1_slices.csv", "1.html", "1.json",
+        "1_heat.nii.gz", "1_planes.png", "1_slices.csv", "1_slices.png", "1.html", "1.json",
     }  # fmt: skip
     assert json.loads((tmp_path / "1.json").read_text())["use"] == "research use only"
-    assert "research use only" in (tmp_path / "1.html").read_text().lower()
+    page = (tmp_path / "1.html").read_text()
+    assert "research use only" in page.lower()
+    assert all(f'["{name}", 0.' in page for name in ("ill", "well"))  # bars of both classes
 
 
 def test_a_mask_is_written_in_the_files_own_grid(masker, home, tmp_path):
@@ -170,3 +216,34 @@ def test_folders_of_scans_are_opened_and_videos_among_them_are_not_ours(home, tm
     assert len(scans_among([home])) == 24
     (tmp_path / "film.mp4").write_bytes(b"x" * 500)
     assert scans_among([home / "0.nii.gz", tmp_path / "film.mp4"]) == []
+
+
+def test_the_order_of_slices_is_checked(weights, home, tmp_path, capsys):
+    words = ["timecheck", str(weights), str(home / "classes.csv"), "--split", "all"]
+    app([*words, "--shuffles", "1", "--out", str(tmp_path / "t.png")], standalone_mode=False)
+    said = capsys.readouterr()
+    assert "condition\tscan_hit@1" in said.out
+    assert "2x speed" not in said.out
+    assert "12 scans, slices across the depth axis, 1 shuffles" in said.out
+    assert (tmp_path / "t.png").exists()
+
+
+def test_features_of_scans_and_of_a_scan_alone(weights, home, tmp_path, capsys):
+    for data, count, labels in (
+        (home / "classes.csv", 12, {"ill", "well"}),
+        (home / "3.nii.gz", 1, {None}),
+        (home, 24, {None}),
+    ):
+        out = tmp_path / f"{count}.npz"
+        app(["features", str(weights), str(data), "--out", str(out)], standalone_mode=False)
+        assert f"scans\t{count}" in capsys.readouterr().out
+        found = FeatureSet.load(out)
+        assert len(found) == count
+        assert set(found.labels) == labels
+
+
+def test_options_of_scans_are_refused_with_videos(weights, tmp_path):
+    (tmp_path / "list.csv").write_text("path,label\na.mp4,x\n")
+    words = ["evaluate", str(weights), str(tmp_path / "list.csv")]
+    with pytest.raises(BadParameter, match="are for scans"):
+        app([*words, "--predictions", "said.csv"], standalone_mode=False)

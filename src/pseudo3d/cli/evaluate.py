@@ -39,6 +39,10 @@ def evaluate(
     mirrors: Annotated[
         bool, typer.Option(help="Scans: average over the mirror images that training drew.")
     ] = False,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Scans: save the probabilities of every one, for `p3d compare` (CSV)."),
+    ] = None,
     cache: Cache = "auto",
     runtime: Runtime = Runtimes.auto,
     precision: Precision = None,
@@ -47,13 +51,16 @@ def evaluate(
 ) -> None:
     """Score a network: clip and video accuracy, per class, with the protocol beside them."""
     use_threads(threads)
-    from pseudo3d.cli.volumes import evaluate_scans, holds_scans
+    from pseudo3d.cli.volumes import ScanScoring, evaluate_scans, holds_scans
 
     if holds_scans(data):
-        evaluate_scans(
-            weights, data, split=split, group=tuple(group or ()), mirrors=mirrors, json=json
+        scoring = ScanScoring(
+            split=split, group=tuple(group or ()), mirrors=mirrors, predictions=predictions
         )
+        evaluate_scans(weights, data, scoring, json=json)
         return
+    if mirrors or predictions is not None:
+        raise typer.BadParameter("--mirrors and --predictions are for scans; these are videos")
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.engine.evaluate import Protocol, known
     from pseudo3d.engine.evaluate import evaluate as run

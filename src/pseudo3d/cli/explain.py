@@ -1,5 +1,6 @@
 """`p3d timecheck`, `p3d map`, `p3d neighbors`, `p3d imagine`: what a network has learned."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,12 +71,20 @@ def timecheck(
 ) -> None:
     """Say whether a network uses time: accuracy with frames in order, shuffled, reversed, frozen.
 
-    Also at half and double speed; with 95 % intervals, per class, and a verdict in words.
+    Also at half and double speed; with 95 % intervals, per class, and a verdict in words. With
+    scans, the slices across the network's depth axis are put into these orders.
     """
     use_threads(threads)
+    from pseudo3d.cli.volumes import holds_scans
+
+    if holds_scans(data):
+        how = Shuffling(
+            split=split, group=tuple(group or ()), batch=batch, shuffles=shuffles, seed=seed
+        )
+        _report(_check_scans(weights, data, how), out, json)
+        return
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.engine.evaluate import Protocol, known
-    from pseudo3d.explain.timecheck import draw
     from pseudo3d.explain.timecheck import timecheck as run
 
     model = open_model(weights, runtime, precision, threads)
@@ -91,6 +100,41 @@ def timecheck(
         found = run(
             model, manifest, store, protocol, shuffles=shuffles, seed=seed, progress=progress
         )
+    _report(found, out, json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shuffling:
+    """The options of `p3d timecheck` that scans know."""
+
+    split: str
+    group: tuple[str, ...]
+    batch: int
+    shuffles: int
+    seed: int
+
+
+def _check_scans(weights: Path, data: Path, how: Shuffling) -> "TimeCheck":
+    """The same question of the slices of scans."""
+    from pseudo3d.cli.volumes import part_of
+    from pseudo3d.data.scans.manifest import read_scans
+    from pseudo3d.engine.evaluate import Protocol
+    from pseudo3d.engine.volumes.ready import ready
+    from pseudo3d.explain.timecheck import timecheck_scans
+
+    run = ready(weights)
+    part, name = part_of(read_scans(data, run.classes), how.split, how.group)
+    protocol = Protocol(batch=how.batch, split=name)
+    with progress_bar("checking the order of slices") as progress:
+        return timecheck_scans(
+            run, part, None, protocol, shuffles=how.shuffles, seed=how.seed, progress=progress
+        )
+
+
+def _report(found: "TimeCheck", out: Path | None, json: bool) -> None:
+    """Print what was found, and draw it where a picture is wanted."""
+    from pseudo3d.explain.verdict import draw
+
     if out is not None:
         note(f"picture: {draw(found, out)}")
     if json:
@@ -101,16 +145,14 @@ def timecheck(
 
 def _tell(found: "TimeCheck") -> None:
     """Print the verdict, every condition with its interval, the classes, and the protocol."""
-    from pseudo3d.explain.orders import CONDITIONS
-
     say(found.sentence)
-    say("condition\tvideo_hit@1\tlow\thigh\tloss\tlow\thigh\tchanged answers")
-    for name in CONDITIONS:
+    say(f"condition\t{found.unit}_hit@1\tlow\thigh\tloss\tlow\thigh\tchanged answers")
+    for name in found.conditions:
         shares = (*found.accuracy(name), *found.drop(name), found.changed(name))
         say("\t".join([name, *(f"{share:.1%}" for share in shares)]))
-    say("\t".join(["class", *CONDITIONS]))
+    say("\t".join(["class", *found.conditions]))
     for label, row in found.per_class().items():
-        say("\t".join([f"  {label}", *(f"{row[name]:.1%}" for name in CONDITIONS)]))
+        say("\t".join([f"  {label}", *(f"{row[name]:.1%}" for name in found.conditions)]))
     say(f"protocol\t{found.describe()}")
     for path, why in found.missing.items():
         say(f"missing\t{path}\t{why}")

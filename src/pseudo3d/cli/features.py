@@ -20,8 +20,8 @@ from pseudo3d.cli.running import Precision
 
 if TYPE_CHECKING:
     from pseudo3d.data.manifest import Manifest
-    from pseudo3d.data.preprocess import Preprocessing
     from pseudo3d.features.featureset import FeatureSet
+    from pseudo3d.features.layers import Input
     from pseudo3d.features.linear import LinearScore
     from pseudo3d.features.svm import Linear
 
@@ -52,7 +52,10 @@ def features(
         str, typer.Argument(help="A checkpoint, random:MODEL[:SEED] (fresh weights) or pixels.")
     ],
     data: Annotated[
-        Path, typer.Argument(help="CSV manifest, folder of class folders or of videos, or a video.")
+        Path,
+        typer.Argument(
+            help="CSV manifest, folder of class folders or of videos, or a video; or of scans, npz."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="File to write: .npz or .parquet.")],
     layer: Annotated[
@@ -89,7 +92,7 @@ def features(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Keep what a network's layers say about videos; goes on where a killed run stopped."""
+    """Keep what a network's layers say about videos or scans; goes on where it was killed."""
     use_threads(threads)
     from pseudo3d.engine.windows import Windows
     from pseudo3d.features.extract import Extraction, extract
@@ -114,9 +117,12 @@ def features(
 
 def _manifest(data: Path, split: str, group: list[str] | None) -> "Manifest":
     """The data; a video, or a folder with videos in it, has no labels."""
+    from pseudo3d.cli.volumes import unlabeled_or_listed
     from pseudo3d.data.manifest import Item, Manifest, read_manifest
     from pseudo3d.data.video import VIDEO_SUFFIXES
 
+    if (scans := unlabeled_or_listed(data, split, group)) is not None:
+        return scans
     loose = [data]
     if data.is_dir() and not (data / "manifest.csv").exists():
         loose = sorted(data.iterdir())
@@ -131,7 +137,7 @@ def _manifest(data: Path, split: str, group: list[str] | None) -> "Manifest":
     return manifest if split == "all" else manifest.split(split)
 
 
-def _input(weights: str, like: Path | None, changes: dict[str, Any]) -> "Preprocessing | None":
+def _input(weights: str, like: Path | None, changes: dict[str, Any]) -> "Input | None":
     """Another input than the network's own; None where nothing asks for one."""
     from pseudo3d.features.sources import PIXELS, RANDOM, changed, input_of
 
@@ -146,12 +152,13 @@ def _tell_features(found: "FeatureSet", out: Path, json: bool) -> None:
     sizes = {name: x.shape[1] for name, x in found.layers.items()}
     clips = 0 if found.clip_video is None else len(found.clip_video)
     missing, ends = found.meta["missing"], found.meta["incomplete"]
+    unit = "scans" if found.meta["preprocessing"].get("kind") == "scan" else "videos"
     if json:
-        facts = {"out": str(out), "videos": len(found), "clip_rows": clips, "layers": sizes}
+        facts = {"out": str(out), unit: len(found), "clip_rows": clips, "layers": sizes}
         say_json({**found.meta, **facts})
         return
     say(f"features\t{out}")
-    say(f"videos\t{len(found)}" + (f", {clips} rows of clips" if clips else ""))
+    say(f"{unit}\t{len(found)}" + (f", {clips} rows of clips" if clips else ""))
     for name, size in sizes.items():
         say(f"{name}\t{size} numbers")
     say(f"protocol\t{found.meta['protocol']}")

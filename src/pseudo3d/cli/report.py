@@ -11,6 +11,7 @@ from pseudo3d.cli.common import Cache, Threads, open_store, progress_bar, say, u
 
 if TYPE_CHECKING:
     from pseudo3d.data.cache import FrameStore
+    from pseudo3d.data.scans.dataset import ScanStore
 
 
 def report(
@@ -19,9 +20,13 @@ def report(
     cache: Cache = "auto",
     threads: Threads = None,
 ) -> None:
-    """Write RUN/report.html: how training went, scores, confusions, and whether it uses time."""
+    """Write RUN/report.html: how training went, scores, confusions, and whether it uses time.
+
+    Of a run on scans: whether it uses the order of slices.
+    """
     use_threads(threads)
     from pseudo3d.data.manifest import read_manifest
+    from pseudo3d.data.scans.preprocess import ScanPreprocessing
     from pseudo3d.engine.train import WEIGHTS
     from pseudo3d.errors import Pseudo3dError
     from pseudo3d.weights import load
@@ -29,11 +34,14 @@ def report(
     if not (run / WEIGHTS).exists():
         raise Pseudo3dError(f"{run} is not the folder of a finished run; wanted {WEIGHTS}")
     pre = load(run / WEIGHTS).card.preprocessing
+    if isinstance(pre, ScanPreprocessing):
+        say(str(page_of(run, None)))
+        return
     listed = read_manifest(run / "manifest.csv")
     say(str(page_of(run, open_store(listed, pre.resize, pre.color == "gray", cache), views)))
 
 
-def page_of(run: Path, store: "FrameStore", views: int = 5) -> Path:
+def page_of(run: Path, store: "FrameStore | ScanStore | None", views: int = 5) -> Path:
     """The page, with a bar for each stage of making it."""
     from pseudo3d.explain.run_report import run_report
 

@@ -99,7 +99,7 @@ def write_outputs(found: "ScanPrediction", out: Path, name: str) -> list[Path]:
     from pseudo3d.data.scans.write import write_like
     from pseudo3d.report.files import save_bytes
     from pseudo3d.report.planes import PlanesOptions, planes_png
-    from pseudo3d.report.slices import curve_of
+    from pseudo3d.report.slices import curve_of, slices_png
     from pseudo3d.report.view import view_of
     from pseudo3d.report.viewer import Finding, ViewerOptions, write_viewer
 
@@ -117,14 +117,27 @@ def write_outputs(found: "ScanPrediction", out: Path, name: str) -> list[Path]:
     what = "value, per slice" if found.task == "regress" else f"{found.label}, per slice"
     curve = curve_of(view, found.curve[:, best], what, found.depth_axis)
     files.append(save_bytes(out / f"{name}_slices.csv", curve.to_csv().encode()))
-    prob = float(found.probs[best]) if found.task == "classify" else None
-    finding = Finding(label=found.label, prob=prob, notes=found.notes)
+    files.append(slices_png(curve, out / f"{name}_slices.png", title=name))
+    finding = Finding(
+        label=found.label,
+        prob=float(found.probs[best]) if found.task == "classify" else None,
+        top=_top(found),
+        notes=found.notes,  # the page shows each line once
+    )
     options = ViewerOptions(at=found.hottest)
     page = out / f"{name}.html"
     files.append(write_viewer(view, page, finding=finding, curve=curve, options=options))
     text = jsonlib.dumps(found.to_dict(), indent=2)
     files.append(save_bytes(out / f"{name}.json", text.encode()))
     return files
+
+
+def _top(found: "ScanPrediction") -> tuple[tuple[str, float], ...]:
+    """Classes with their probabilities, the most probable first; classifiers only."""
+    if found.task != "classify":
+        return ()
+    order = found.probs.argsort()[::-1]
+    return tuple((found.classes[i], float(found.probs[i])) for i in order)
 
 
 def scans_among(paths: list[Path]) -> list[Path]:

@@ -68,7 +68,10 @@ def train(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Loader processes.")] = None,
     report: Annotated[
-        bool, typer.Option(help="Write OUT/report.html: scores, and whether it uses time.")
+        bool,
+        typer.Option(
+            help="Write OUT/report.html: scores, and whether it uses the order of frames."
+        ),
     ] = True,
     cache: Cache = "auto",
     threads: Threads = None,
@@ -105,6 +108,7 @@ def train(
                 watch=tuple(watch or ()),
                 weights=weights,
                 cache=cache,
+                report=report,
             )
         )
         return

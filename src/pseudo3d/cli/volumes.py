@@ -9,6 +9,7 @@ from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
     from pseudo3d.data.scans.cache import ScanCache
+    from pseudo3d.data.scans.dataset import ScanStore
     from pseudo3d.data.scans.manifest import ScanManifest
     from pseudo3d.engine.volumes.evaluate import VolumeEvaluation
     from pseudo3d.engine.volumes.recipes import VolumeRecipe
@@ -33,6 +34,7 @@ class ScanTraining:
     hold_out: tuple[str, ...] = ()
     watch: tuple[str, ...] = ()
     weights: Path | None = None
+    report: bool = True  # a page of scores beside the weights
     cache: str = "none"  # folder for unpacked scans, or "auto": the user's cache folder
 
 
@@ -43,11 +45,32 @@ def holds_scans(path: Path) -> bool:
     return look(path)
 
 
+def unlabeled_or_listed(data: Path, split: str, group: list[str] | None) -> "ScanManifest | None":
+    """Scans with what is known of them, nothing of a scan or a folder with scans in it.
+
+    None where the data are no scans.
+    """
+    from pseudo3d.cli.scan_outputs import scans_among
+    from pseudo3d.data.scans.manifest import ScanItem, ScanManifest, read_scans
+
+    listed = data.suffix.lower() in (".csv", ".npz") or (data / "manifest.csv").exists()
+    loose = [] if listed or not data.exists() else scans_among([data])
+    if loose:
+        return ScanManifest(items=tuple(ScanItem(path=p, label="") for p in loose), classes=())
+    if not holds_scans(data):
+        return None
+    manifest = read_scans(data)
+    if group and set(group) == set(manifest.groups):
+        return manifest
+    return part_of(manifest, split, tuple(group or ()))[0]
+
+
 def train_scans(how: ScanTraining) -> Path:
     """Train on scans; the size, the grid and the network are planned from them and said."""
     import torch
 
     from pseudo3d.cli.bars import TrainingBar
+    from pseudo3d.cli.report import page_of
     from pseudo3d.cli.train import start_from
     from pseudo3d.data.scans.dataset import ScanStore
     from pseudo3d.data.scans.manifest import read_scans
@@ -66,12 +89,7 @@ def train_scans(how: ScanTraining) -> Path:
     for line in told:
         note(line)
     store = ScanStore(pre, cache=scan_cache(how.cache, manifest))
-    for part in (parts.train, parts.val):
-        if part is not None:
-            with progress_bar("reading scans") as progress:
-                store.fill(part.items, progress)
-    for path, why in store.quarantined.items():
-        note(f"quarantined: {path}: {why}")
+    _fill(store, parts)
     store = with_statistics(store, parts.train)
     name, options = plan_network(parts.train, pre, how.model)
     torch.manual_seed(how.seed)
@@ -82,8 +100,20 @@ def train_scans(how: ScanTraining) -> Path:
     note(f"{'resuming' if resume else 'training'} {name} on {what}")
     job = Job(recipe=recipe, out=how.out, seed=how.seed, resume=resume)
     path = train_volumes(net, parts, store, job, [TrainingBar()])
+    if how.report:
+        note(f"report: {page_of(how.out, store)}")
     say(str(path))
     return path
+
+
+def _fill(store: "ScanStore", parts: "ScanParts") -> None:
+    """Read what is trained on and what is watched, and say what cannot be read."""
+    for part in (parts.train, parts.val):
+        if part is not None:
+            with progress_bar("reading scans") as progress:
+                store.fill(part.items, progress)
+    for path, why in store.quarantined.items():
+        note(f"quarantined: {path}: {why}")
 
 
 def scan_cache(folder: str, manifest: "ScanManifest") -> "ScanCache | None":
@@ -174,37 +204,66 @@ def sliding(memory: str | None, overlap: float | None) -> "Sliding":
     return Sliding(memory=memory_bytes(memory), overlap=0.5 if overlap is None else overlap)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScanScoring:
+    """The options of `p3d evaluate` that scans know."""
+
+    split: str = "test"
+    group: tuple[str, ...] = ()
+    memory: str | None = None
+    mirrors: bool = False
+    predictions: Path | None = None  # CSV to write
+
+
+def part_of(
+    manifest: "ScanManifest", split: str, group: tuple[str, ...]
+) -> tuple["ScanManifest", str]:
+    """The scans that a command is about, and what they are called."""
+    if group:
+        return manifest.hold_out(group)[1], "groups " + ", ".join(group)
+    return (manifest if split == "all" else manifest.split(split)), split
+
+
 def evaluate_scans(
-    weights: Path,
-    data: Path,
-    *,
-    split: str = "test",
-    group: tuple[str, ...] = (),
-    memory: str | None = None,
-    mirrors: bool = False,
-    json: bool = False,
+    weights: Path, data: Path, how: ScanScoring | None = None, *, json: bool = False
 ) -> "VolumeEvaluation":
-    """Score a network on scans, beside what needs no network."""
+    """Score a network on scans, beside what needs no network.
+
+    Raises:
+        Pseudo3dError: predictions are wanted of a network that knows no classes.
+    """
     from pseudo3d.data.scans.manifest import read_scans
     from pseudo3d.engine.volumes.evaluate import VolumeProtocol, evaluate_volumes
     from pseudo3d.engine.volumes.ready import ready
 
-    run = ready(weights)
+    how, run = how or ScanScoring(), ready(weights)
+    if how.predictions is not None and run.task != "classify":
+        raise Pseudo3dError(f"--predictions is for classes; the network was trained to {run.task}")
     manifest = read_scans(data, run.classes)
-    part, name = manifest, split
-    if group:
-        part, name = manifest.hold_out(group)[1], "groups " + ", ".join(group)
-    elif split != "all":
-        part = manifest.split(split)
-    learned = manifest.split("train") if "train" in manifest.splits and split == "test" else None
-    protocol = VolumeProtocol(split=name, mirrors=mirrors, sliding=sliding(memory, None))
+    part, name = part_of(manifest, how.split, how.group)
+    tested = how.split == "test" and "train" in manifest.splits
+    learned = manifest.split("train") if tested else None
+    protocol = VolumeProtocol(split=name, mirrors=how.mirrors, sliding=sliding(how.memory, None))
     with progress_bar("evaluating") as progress:
         found = evaluate_volumes(run, part, protocol=protocol, learned=learned, progress=progress)
+    if how.predictions is not None:
+        seed = run.net.card.training.get("seed", 0)
+        keep_predictions(found, run.classes, seed, how.predictions)
     if json:
         say_json(found.to_dict())
     else:
         tell_scores(found)
     return found
+
+
+def keep_predictions(
+    found: "VolumeEvaluation", classes: tuple[str, ...], seed: int, path: Path
+) -> None:
+    """Write what was said about every scan, as `p3d compare` reads it."""
+    from pseudo3d.report.files import save_bytes
+
+    text = found.predictions(classes, seed).to_csv()
+    note(f"predictions: {save_bytes(path, text.encode())}")
 
 
 def tell_scores(found: "VolumeEvaluation") -> None:

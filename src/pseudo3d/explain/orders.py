@@ -1,7 +1,7 @@
 """Orders in which a clip's frames can be shown, to see whether a network minds."""
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Num
 from torch import Generator, Tensor
 
 IN_ORDER, SHUFFLED, REVERSED, FROZEN = "in order", "shuffled", "reversed", "frozen"
@@ -9,9 +9,14 @@ SPEEDS = {"0.5x speed": 0.5, "2x speed": 2.0}
 CONDITIONS = (IN_ORDER, SHUFFLED, REVERSED, FROZEN, *SPEEDS)
 
 
-def conditions(shuffles: int) -> tuple[str, ...]:
-    """What each row of `frame_orders` is: as `CONDITIONS`, shuffled as often as asked for."""
-    return (IN_ORDER, *[SHUFFLED] * shuffles, *CONDITIONS[2:])
+def conditions(shuffles: int, speeds: bool = True) -> tuple[str, ...]:
+    """What each row of `frame_orders` is: as `CONDITIONS`, shuffled as often as asked for.
+
+    Args:
+        speeds: False leaves out the last rows; slices of a scan have no speed.
+    """
+    names = (IN_ORDER, *[SHUFFLED] * shuffles, *CONDITIONS[2:])
+    return names if speeds else names[: -len(SPEEDS)]
 
 
 def frame_orders(frames: int, shuffles: int, rng: Generator) -> Int64[Tensor, "w t"]:
@@ -40,7 +45,7 @@ def at_speed(frames: int, speed: float) -> Int64[Tensor, " t"]:
 
 
 def reorder(
-    clips: UInt8[Tensor, "n c t h w"], order: Int64[Tensor, "n t"]
-) -> UInt8[Tensor, "n c t h w"]:
-    """Each clip's frames in its own order: bytes as read, so that differences are taken anew."""
+    clips: Num[Tensor, "n c t h w"], order: Int64[Tensor, "n t"]
+) -> Num[Tensor, "n c t h w"]:
+    """Each clip's frames in its own order: as read, so that differences are taken anew."""
     return torch.stack([clip[:, index] for clip, index in zip(clips, order, strict=True)])

@@ -8,34 +8,40 @@ from typing import Any
 
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.manifest import Manifest, read_manifest
+from pseudo3d.data.scans.dataset import ScanStore
+from pseudo3d.data.scans.manifest import ScanManifest, read_scans
+from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.engine.evaluate import Evaluation, Progress, Protocol, evaluate
 from pseudo3d.engine.train import RUN, WEIGHTS
 from pseudo3d.errors import Pseudo3dError
+from pseudo3d.explain.scan_report import scan_sections
 from pseudo3d.explain.timecheck import section, timecheck
 from pseudo3d.models import Network
 from pseudo3d.report.curves import curves_png, read_metrics
 from pseudo3d.report.html import Media, Section, Table, write_page
 from pseudo3d.report.plots import confusion_png
+from pseudo3d.report.view import RESEARCH
 from pseudo3d.weights import load
 
 PAGE = "report.html"
 _ORDERS = Protocol(views=1)  # seven times the videos are looked at, so once each
+Stages = Callable[[str], Progress]  # makes the progress of a stage from its name
 
 
 def run_report(
     run: str | Path,
-    store: FrameStore | None = None,
+    store: FrameStore | ScanStore | None = None,
     *,
     views: int = 5,
-    progress: Callable[[str], Progress] | None = None,
+    progress: Stages | None = None,
 ) -> Path:
     """Write RUN/report.html, which opens offline, beside the pictures it shows.
 
     Scored is the part that the run has left alone (test), or the one it has watched (val).
 
     Args:
-        run: folder of a finished training.
-        store: frames at the run's scale; None reads the files.
+        run: folder of a finished training, on videos or on scans.
+        store: frames at the run's scale, or its prepared scans; None reads the files.
         views: clips per video for the scores.
         progress: makes the progress of a stage from its name.
     Raises:
@@ -44,46 +50,80 @@ def run_report(
     run = Path(run)
     if not (run / WEIGHTS).exists() or not (run / RUN).exists():
         raise Pseudo3dError(f"{run} is not the folder of a finished run; wanted {WEIGHTS}, {RUN}")
-    net = load(run / WEIGHTS)
-    manifest = read_manifest(run / "manifest.csv", net.card.classes)
+    net, tick = load(run / WEIGHTS), progress or _silent
+    scans = isinstance(net.card.preprocessing, ScanPreprocessing)
+    manifest = (read_scans if scans else read_manifest)(run / "manifest.csv", net.card.classes)
     sections = [_trained(net, json.loads((run / RUN).read_text()), manifest)]
     if (figures := run / "metrics.csv").exists() and (curves := read_metrics(figures)):
         picture = curves_png(curves, run / "curves.png")
         sections.append(Section(title="How it went", media=[Media(picture, "Over the steps.")]))
     part = next((name for name in ("test", "val") if name in manifest.splits), None)
-    if part is not None:
-        tick = progress or (lambda stage: lambda done, total: None)
-        seen = manifest.split(part)
+    if part is not None and isinstance(manifest, ScanManifest):
+        held = store if isinstance(store, ScanStore) else None
+        sections += scan_sections(run, net, manifest, part, held, tick)
+    elif part is not None:
+        frames = store if isinstance(store, FrameStore) else None
         protocol = Protocol(views=views, split=part)
-        sections.append(
-            _scored(run, evaluate(run / WEIGHTS, seen, store, protocol, tick("evaluating")))
-        )
-        if net.card.preprocessing.frames > 1:
-            looked = replace(_ORDERS, split=part)
-            orders = timecheck(
-                run / WEIGHTS, seen, store, looked, progress=tick("other orders of frames")
-            )
-            sections.append(section(orders, run / "timecheck.png"))
-    sections.append(Section(title="Go on", code=_commands(run, part)))
-    return write_page(run / PAGE, f"{net.name}: {len(net.card.classes)} classes", sections)
+        sections += _video_sections(run, manifest.split(part), protocol, frames, tick)
+    sections.append(Section(title="Go on", code=_commands(run, part, net)))
+    footer = RESEARCH if scans else ""
+    return write_page(run / PAGE, f"{net.name}: {_goal(net)}", sections, footer=footer)
+
+
+def _silent(stage: str) -> Progress:
+    return lambda done, total: None
+
+
+def _goal(net: Network) -> str:
+    task = net.card.training.get("task", "classify")
+    told = {"regress": "a number", "segment": f"masks of {len(net.card.classes) - 1} labels"}
+    return told.get(task, f"{len(net.card.classes)} classes")
+
+
+def _video_sections(
+    run: Path, seen: Manifest, protocol: Protocol, store: FrameStore | None, tick: Stages
+) -> list[Section]:
+    """Scores, and whether the order of frames is used."""
+    weights = run / WEIGHTS
+    found = [_scored(run, evaluate(weights, seen, store, protocol, tick("evaluating")))]
+    if load(weights).card.preprocessing.frames > 1:
+        looked = replace(_ORDERS, split=protocol.split)
+        orders = timecheck(weights, seen, store, looked, progress=tick("other orders of frames"))
+        found.append(section(orders, run / "timecheck.png"))
+    return found
 
 
 def _trained(net: Network, plan: dict[str, Any], manifest: Manifest) -> Section:
     pre, recipe, done = net.card.preprocessing, plan["recipe"], net.card.training
-    size = "x".join(map(str, (pre.frames, *pre.size)))
     splits = {name: len(manifest.split(name).items) for name in manifest.splits}
+    unit = "scan" if isinstance(pre, ScanPreprocessing) else "clip"
     rows: list[list[str | int | float]] = [
         ["network", net.name],
         ["parameters", f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} million"],
-        ["clip", f"{size}, {pre.color}, {pre.sampling}"],
-        ["videos", ", ".join(f"{count} {name}" for name, count in splits.items())],
-        ["steps", f"{done['steps']} of {recipe['batch'] * recipe['accumulate']} clips"],
+        [unit, _input(pre)],
+        [
+            "scans" if unit == "scan" else "videos",
+            ", ".join(f"{count} {name}" for name, count in splits.items()),
+        ],
+        ["steps", f"{done['steps']} of {recipe['batch'] * recipe['accumulate']} {unit}s"],
         ["optimizer", f"{recipe['optimizer']}, learning rate {recipe['lr']:g}"],
         ["seed", str(plan["seed"])],
     ]
+    if "best_epoch" in net.card.scores:
+        rows.append(["epoch kept", str(int(net.card.scores["best_epoch"]) + 1)])
     if left := done["quarantined"]:
         rows.append(["unreadable, left out", ", ".join(left)])
     return Section(title="What was trained", tables=[Table(["", ""], rows)])
+
+
+def _input(pre: Any) -> str:
+    """What the network sees at once."""
+    if not isinstance(pre, ScanPreprocessing):
+        return f"{'x'.join(map(str, (pre.frames, *pre.size)))}, {pre.color}, {pre.sampling}"
+    text = f"{'x'.join(map(str, pre.size))} voxels"
+    if pre.spacing is not None:
+        text += f" of {' x '.join(f'{mm:g}' for mm in pre.spacing)} mm"
+    return f"{text}, window {pre.window}"
 
 
 def _scored(run: Path, found: Evaluation) -> Section:
@@ -103,10 +143,15 @@ def _scored(run: Path, found: Evaluation) -> Section:
     )
 
 
-def _commands(run: Path, part: str | None) -> str:
+def _commands(run: Path, part: str | None, net: Network) -> str:
     weights, listed = run / WEIGHTS, run / "manifest.csv"
+    scans = isinstance(net.card.preprocessing, ScanPreprocessing)
     lines = [f"p3d predict {weights} new.mp4 --timeline timeline.png"]
+    if scans:
+        lines = [f"p3d predict {weights} new.nii.gz --out seen"]
     if part is not None:
         lines.append(f"p3d evaluate {weights} {listed} --split {part}")
-        lines.append(f"p3d timecheck {weights} {listed} --split {part} --views 5")
+    if part is not None and net.card.training.get("task", "classify") == "classify":
+        views = "" if scans else " --views 5"
+        lines.append(f"p3d timecheck {weights} {listed} --split {part}{views}")
     return "\n".join(lines)

@@ -11,10 +11,11 @@ from jaxtyping import Float, Int64
 
 from pseudo3d.engine.evaluate import Protocol
 from pseudo3d.explain.bootstrap import CONFIDENCE, Interval, bootstrap, interval
-from pseudo3d.explain.orders import CONDITIONS, IN_ORDER, REVERSED, SHUFFLED
+from pseudo3d.explain.orders import IN_ORDER, REVERSED, SHUFFLED
 from pseudo3d.report.html import Media, Section, Table
 from pseudo3d.report.maps import timecheck_png
 
+Unit = Literal["video", "scan"]
 Verdict = Literal["uses order", "does not use order", "not decided"]
 MARGIN = 0.05  # a change of accuracy below this is called none
 SAME = 1e-3  # a change of probability below this is the arithmetic's
@@ -22,7 +23,10 @@ SAME = 1e-3  # a change of probability below this is the arithmetic's
 
 @dataclass(frozen=True, kw_only=True)
 class TimeCheck:
-    """Answers of a network to the same videos with their frames in several orders."""
+    """Answers of a network to the same videos with their frames in several orders.
+
+    Or to scans (`unit`) with their slices in several orders: what is said of frames holds for them.
+    """
 
     protocol: Protocol
     classes: tuple[str, ...]
@@ -32,22 +36,33 @@ class TimeCheck:
     paths: tuple[Path, ...]
     seed: int
     missing: dict[Path, str] = field(default_factory=dict)  # left out, and why
+    unit: Unit = "video"
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What was tried, in order first."""
+        return tuple(dict.fromkeys(self.ways))
+
+    @property
+    def parts(self) -> str:
+        """What was put into another order."""
+        return "frames" if self.unit == "video" else "slices"
 
     @cached_property
     def right(self) -> Float[np.ndarray, "v c"]:
         """Whether each video is recognized in each condition; for shuffled, how often."""
         hits = self.probs.argmax(2) == self.labels
-        rows = [hits[self._rows(name)].mean(0) for name in CONDITIONS]
+        rows = [hits[self._rows(name)].mean(0) for name in self.conditions]
         return np.stack(rows, axis=1)
 
     def accuracy(self, condition: str) -> Interval:
         """video_hit@1 in a condition."""
-        column = CONDITIONS.index(condition)
+        column = self.conditions.index(condition)
         return interval(self.right[:, column].mean(), self._draws[:, column])
 
     def drop(self, condition: str) -> Interval:
         """What the condition costs: video_hit@1 in order minus video_hit@1 in it, paired."""
-        column = CONDITIONS.index(condition)
+        column = self.conditions.index(condition)
         loss = (self.right[:, 0] - self.right[:, column]).mean()
         return interval(loss, self._draws[:, 0] - self._draws[:, column])
 
@@ -82,15 +97,16 @@ class TimeCheck:
         """The verdict with the figures behind it."""
         shown = (IN_ORDER, SHUFFLED, REVERSED)
         figures = ", ".join(f"{percent(self.accuracy(name).value)} {name}" for name in shown)
+        what = self.verdict + (" of slices" if self.unit == "scan" and self.decided else "")
         if self.verdict == "uses order" and not any(loss.low > 0 for loss in self._losses):
-            return f"uses order, but not to its advantage: {figures}"
+            return f"{what}, but not to its advantage: {figures}"
         if self.decided:
-            return f"{self.verdict}: {figures}"
+            return f"{what}: {figures}"
         if not self._knows:
             guess = percent(self.guessing)
             return f"not decided: {figures}; no better than guessing ({guess}), nothing to lose"
         most = max(abs(end) for loss in self._losses for end in loss[1:])
-        videos = f"on {len(self.labels)} videos"
+        videos = f"on {len(self.labels)} {self.unit}s"
         return f"not decided: {figures}; {videos} the loss may be 0 or {100 * most:.0f} points"
 
     @property
@@ -105,7 +121,7 @@ class TimeCheck:
     def per_class(self) -> dict[str, dict[str, float]]:
         """video_hit@1 in each condition, for each class that has videos."""
         return {
-            name: dict(zip(CONDITIONS, self.right[chosen].mean(0).tolist(), strict=True))
+            name: dict(zip(self.conditions, self.right[chosen].mean(0).tolist(), strict=True))
             for k, name in enumerate(self.classes)
             if (chosen := self.labels == k).any()
         }
@@ -118,10 +134,14 @@ class TimeCheck:
     def describe(self) -> str:
         """How this was measured, to stand beside every figure."""
         p, left = self.protocol, len(self.missing)
+        looked = "slices across the depth axis"
+        if self.unit == "video":
+            views = f"{p.views} view{'s'[: p.views > 1]}"
+            looked = f"{views} (center crop), mean of probabilities"
         text = (
-            f"split {p.split}, {len(self.paths)} videos, {p.views} view{'s'[: p.views > 1]} "
-            f"(center crop), mean of probabilities, {self.ways.count(SHUFFLED)} shuffles, seed "
-            f"{self.seed}; {CONFIDENCE:.0%} intervals: paired bootstrap over videos"
+            f"split {p.split}, {len(self.paths)} {self.unit}s, {looked}, "
+            f"{self.ways.count(SHUFFLED)} shuffles, seed {self.seed}; "
+            f"{CONFIDENCE:.0%} intervals: paired bootstrap over {self.unit}s"
         )
         return text + (f", {left} unreadable left out" if left else "")
 
@@ -129,11 +149,11 @@ class TimeCheck:
         """Everything but the probabilities, for JSON."""
         rows = {
             name: {
-                "video_hit@1": self.accuracy(name)._asdict(),
+                f"{self.unit}_hit@1": self.accuracy(name)._asdict(),
                 "loss": self.drop(name)._asdict(),
                 "changed_answers": self.changed(name),
             }
-            for name in CONDITIONS
+            for name in self.conditions
         }
         return {
             "verdict": self.verdict,
@@ -142,7 +162,7 @@ class TimeCheck:
             "per_class": self.per_class(),
             "most_frequent_class": self.guessing,
             "protocol": self.describe(),
-            "videos": len(self.paths),
+            f"{self.unit}s": len(self.paths),
             "views": self.protocol.views,
             "seed": self.seed,
             "missing": {str(path): why for path, why in self.missing.items()},
@@ -165,7 +185,7 @@ class TimeCheck:
 def draw(found: TimeCheck, path: str | Path) -> Path:
     """The bars with their intervals, and below them the classes, as PNG."""
     return timecheck_png(
-        {name: found.accuracy(name) for name in CONDITIONS},
+        {name: found.accuracy(name) for name in found.conditions},
         path,
         per_class=found.per_class(),
         guessing=found.guessing,
@@ -177,13 +197,13 @@ def section(found: TimeCheck, picture: str | Path) -> Section:
     """The part of a report that says whether the network uses time; draws `picture`."""
     rows = [
         [name, *(f"{share:.1%}" for share in found.accuracy(name)), f"{found.changed(name):.1%}"]
-        for name in CONDITIONS
+        for name in found.conditions
     ]
-    header = ["frames", "accuracy", "from", "to", "other answer than in order"]
+    header = [found.parts, "accuracy", "from", "to", "other answer than in order"]
     return Section(
-        title="Does it use time?",
+        title="Does it use time?" if found.unit == "video" else "Does it use the order of slices?",
         text=f"The network {found.sentence}." if found.decided else f"{found.sentence}.",
-        media=[Media(draw(found, picture), "Right answers by order of the frames.")],
+        media=[Media(draw(found, picture), f"Right answers by order of the {found.parts}.")],
         tables=[Table(header, rows, caption=found.describe())],
     )
 

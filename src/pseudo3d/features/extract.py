@@ -1,4 +1,4 @@
-"""Run a network over videos and keep what its layers say, clip by clip and averaged per video.
+"""Run a network over videos or scans and keep what its layers say, averaged, of videos by clip too.
 
 The paper's representation (Qiu, Yao, Mei, ICCV 2017, section 5): 20 clips of a video, the mean of
 their pool5. Its authors also average every clip with its mirror image (`mirror`).
@@ -6,7 +6,7 @@ their pool5. Its authors also average every clip with its mirror image (`mirror`
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,55 +18,22 @@ from torch import Tensor
 from pseudo3d.data.cache import Frames, FrameStore
 from pseudo3d.data.dataset import ClipSpec, view_indices
 from pseudo3d.data.manifest import Item, Manifest
+from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.scans.manifest import ScanManifest
 from pseudo3d.data.transforms import center_crop
 from pseudo3d.data.video import stream_video
 from pseudo3d.engine.feed import in_threads
 from pseudo3d.engine.judge import Model
 from pseudo3d.engine.windows import Cutter, Piece, Windows
-from pseudo3d.errors import ManifestError, Pseudo3dError
+from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
 from pseudo3d.features.featureset import FeatureSet as FeatureSet
+from pseudo3d.features.looks import Extraction as Extraction
+from pseudo3d.features.scans import look_at_scans, rows_of_scans
 from pseudo3d.features.sources import Extractor, open_extractor
-from pseudo3d.features.unfinished import Unfinished, VideoRows
+from pseudo3d.features.unfinished import Unfinished, VideoRows, name_of
 
 Progress = Callable[[int, int], None]
 _TOGETHER = 32  # clips of a long video that wait for the network
-
-
-@dataclass(frozen=True, kw_only=True)
-class Extraction:
-    """How a video is looked at.
-
-    Args:
-        clips: per video, spread evenly over it.
-        windows: cut long videos like `predict` instead of taking `clips` clips; a window is then
-            the mean of its views, and a row of `clip_layers`.
-        mirror: average every clip with its mirror image.
-        per_clip: keep the rows of the clips beside their mean.
-    """
-
-    clips: int = 20
-    windows: Windows | None = None
-    mirror: bool = False
-    per_clip: bool = False
-
-    def __post_init__(self) -> None:
-        if self.clips < 1:
-            raise ValueError(f"clips is {self.clips}; wanted at least 1")
-
-    def describe(self) -> str:
-        """In words, to stand beside every score."""
-        what = f"{self.clips} clip{'s'[: self.clips > 1]} per video, spread evenly"
-        if self.windows is not None:
-            length, hop = self.windows.seconds, self.windows.hop
-            what = "windows of " + (f"{length:g} s" if length else "the training clips' length")
-            what += f" every {hop:g} s" if hop else " every quarter of a window"
-        text = f"{what}, center crop, mean of {'clips' if self.windows is None else 'windows'}"
-        return text + (", each averaged with its mirror image" if self.mirror else "")
-
-    @property
-    def keeps_clips(self) -> bool:
-        """Whether rows of single clips or windows are wanted."""
-        return self.per_clip or self.windows is not None
 
 
 class _Look(NamedTuple):
@@ -87,7 +54,7 @@ def extract(
     progress: Progress | None = None,
     how: Extraction | None = None,
 ) -> FeatureSet:
-    """Features of every video of a list; files that cannot be read are named in `meta`.
+    """Features of every video or scan of a list; what cannot be read is named in `meta`.
 
     With `out`, what is done is kept beside it until all is done: the same call goes on where a
     killed one stopped.
@@ -109,6 +76,10 @@ def extract(
     ready = model
     if not isinstance(ready, Extractor):
         ready = open_extractor(ready, layers)
+    if isinstance(manifest, ScanManifest):
+        how = look_at_scans(how, ready)
+    elif not isinstance(ready.pre, Preprocessing):
+        raise WeightsError(f"{ready.source or ready.name} takes scans, these are videos")
     job = _job(ready, how)
     kept = None if out is None else Unfinished(Path(out), job)
     if kept is not None and kept.out.exists():
@@ -117,10 +88,15 @@ def extract(
     videos = {i: rows for i, rows in found.items() if rows is not None}
     todo = [i for i in range(len(manifest.items)) if i not in videos]
     missing: dict[str, str] = {}
-    for done, (i, rows) in enumerate(_videos(ready, manifest, todo, how), start=len(videos) + 1):
+    looked = (
+        rows_of_scans(ready, manifest, todo, how)
+        if isinstance(manifest, ScanManifest)
+        else _videos(ready, manifest, todo, how)
+    )
+    for done, (i, rows) in enumerate(looked, start=len(videos) + 1):
         item = manifest.items[i]
         if isinstance(rows, str):
-            missing[str(item.path)] = rows
+            missing[name_of(item)] = rows
         else:
             videos[i] = rows
             if kept is not None:
@@ -243,7 +219,7 @@ def _collect(
         raise ManifestError(f"none of the {len(manifest.items)} files can be read: {first}")
     order = sorted(videos)
     items = [manifest.items[i] for i in order]
-    ends = {str(manifest.items[i].path): p for i in order if (p := videos[i].problem)}
+    ends = {name_of(manifest.items[i]): p for i in order if (p := videos[i].problem)}
     spans = tuple((item.start, item.end) for item in items)
     names = list(videos[order[0]].layers)
     clips: dict[str, Any] = {}
@@ -256,7 +232,7 @@ def _collect(
         }
     return FeatureSet(
         layers={n: np.stack([_mean(videos[i].layers[n]) for i in order]) for n in names},
-        paths=tuple(str(item.path) for item in items),
+        paths=tuple(map(name_of, items)),
         labels=tuple(item.label or None for item in items),
         groups=tuple(item.group for item in items),
         splits=tuple(item.split for item in items),

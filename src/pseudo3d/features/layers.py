@@ -8,20 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.errors import Pseudo3dError, unknown
 from pseudo3d.models.network import Network
+from pseudo3d.models.unet import UNet
 from pseudo3d.nn.blocks import Basic, Bottleneck
 from pseudo3d.nn.forms import Residual, ResidualBottleneck, SpaceThenTime
 from pseudo3d.runtime.lower import Lowered, Precision, optimize
 
 Pooling = Literal["mean", "none"]
 Rows = dict[str, Tensor]  # of each layer, (N, F)
+Input = Preprocessing | ScanPreprocessing
 _BLOCKS = (Basic, Bottleneck, Residual, ResidualBottleneck, SpaceThenTime)
 ENDS = ("pool5", "logits", "prob")  # what every network ends in, and the fast path gives
 
 
 def rows_of(
-    run: Any, names: tuple[str, ...], pre: Preprocessing, pooling: Pooling, precision: Precision
+    run: Any, names: tuple[str, ...], pre: Input, pooling: Pooling, precision: Precision
 ) -> tuple[Callable[[Tensor], Rows], bool]:
     """What gives the layers of normalized clips, and whether it is the network as it is.
 
@@ -42,7 +45,7 @@ def rows_of(
     return _Eager(run, names, pooling), True
 
 
-def check_layers(net: Network, layers: Sequence[str], pre: Preprocessing) -> None:
+def check_layers(net: Network, layers: Sequence[str], pre: Input) -> None:
     """Refuse layers that a network lacks, and input that is not its own.
 
     Raises:
@@ -57,6 +60,11 @@ def check_layers(net: Network, layers: Sequence[str], pre: Preprocessing) -> Non
     for name in layers:
         if name not in ENDS:
             module_of(net, name)
+        elif isinstance(net, UNet):
+            raise Pseudo3dError(
+                f"{net.name} answers voxel by voxel, it has no {name}; name a stage, such as res"
+                f"{len(net.stages) + 1}"
+            )
 
 
 def module_of(net: Network, name: str) -> nn.Module:

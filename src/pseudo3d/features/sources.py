@@ -9,13 +9,13 @@ from typing import Any, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.engine.judge import Model
 from pseudo3d.errors import Pseudo3dError, WeightsError, unknown
-from pseudo3d.features.layers import ENDS, Pooling, Rows, device_of, rows_of
+from pseudo3d.features.layers import ENDS, Input, Pooling, Rows, device_of, rows_of
 from pseudo3d.models import create_model
 from pseudo3d.models.network import Network
 from pseudo3d.runtime.lower import Precision
@@ -35,7 +35,7 @@ class Extractor:
     source: str  # as it was given, for the record
     name: str  # of the network
     identity: str  # the same for the same weights
-    pre: Preprocessing
+    pre: Any  # of videos (`Preprocessing`) or of scans (`ScanPreprocessing`)
     layers: tuple[str, ...]
     pooling: Pooling
     precision: str
@@ -45,7 +45,7 @@ class Extractor:
     device: torch.device
 
     def __call__(
-        self, clips: UInt8[Tensor, "n c t h w"], *, mirror: bool = False
+        self, clips: Num[Tensor, "n c t h w"], *, mirror: bool = False
     ) -> dict[str, Float[np.ndarray, "n f"]]:
         """Rows of some clips; with `mirror`, their mean with those of the mirror images."""
         rows = self._batches(clips)
@@ -65,10 +65,10 @@ class Extractor:
             return {name: torch.cat([r[name].float().cpu() for r in rows]) for name in self.layers}
 
 
-def mirrored(clips: UInt8[Tensor, "n c t h w"], pre: Preprocessing) -> UInt8[Tensor, "n c t h w"]:
+def mirrored(clips: Num[Tensor, "n c t h w"], pre: Input) -> Num[Tensor, "n c t h w"]:
     """Left and right swapped; the horizontal part of optical flow also changes its sign."""
     clips = clips.flip(-1)
-    if pre.color == "flow":  # 128 is no motion
+    if isinstance(pre, Preprocessing) and pre.color == "flow":  # 128 is no motion
         clips[:, 0] = (256 - clips[:, 0].short()).clamp(max=255).to(torch.uint8)
     return clips
 
@@ -79,7 +79,7 @@ def open_extractor(
     *,
     pooling: Pooling = "mean",
     precision: Precision = "fp32",
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Input | None = None,
 ) -> Extractor:
     """Make a network ready to give layers.
 
@@ -159,7 +159,7 @@ def _hash(net: Network) -> str:
     return whole.hexdigest()[:16]
 
 
-def _pixels(layers: Sequence[str] | None, pre: Preprocessing) -> Extractor:
+def _pixels(layers: Sequence[str] | None, pre: Input) -> Extractor:
     if layers is not None and tuple(layers) != (PIXELS,):
         raise Pseudo3dError(f"pixels have no layer {', '.join(layers)}; leave the layer out")
 
@@ -191,12 +191,12 @@ def default_input(**changes: Any) -> Preprocessing:
     return Preprocessing(**{**plain, "mean": (0.5,) * count, "std": (0.25,) * count, **changes})
 
 
-def changed(pre: Preprocessing | None, changes: dict[str, Any]) -> Preprocessing:
+def changed(pre: Input | None, changes: dict[str, Any]) -> Input:
     """A preprocessing with other values; None starts from `default_input`."""
     return default_input(**changes) if pre is None else replace(pre, **changes)
 
 
-def input_of(path: str | Path) -> Preprocessing:
+def input_of(path: str | Path) -> Input:
     """The preprocessing a checkpoint or an exported network names.
 
     Raises:

@@ -11,13 +11,26 @@ from typing import Any
 import numpy as np
 
 from pseudo3d.data.manifest import Item, Manifest
+from pseudo3d.data.scans.manifest import ScanItem
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.features.featureset import FeatureSet, check_suffix, write
 
 
+def name_of(item: Item) -> str:
+    """What a row is called: its file, of a stack with the place in it."""
+    return item.name if isinstance(item, ScanItem) else str(item.path)
+
+
+def _part(item: Item) -> tuple[object, object]:
+    """Which part of its file a row is of."""
+    if isinstance(item, ScanItem):
+        return item.array, item.index
+    return item.start, item.end
+
+
 @dataclass
 class VideoRows:
-    """Rows of one video."""
+    """Rows of one video, or of one scan."""
 
     layers: dict[str, np.ndarray]  # (C, F)
     times: np.ndarray  # (C, 2) s
@@ -64,7 +77,7 @@ class Unfinished:
         features = FeatureSet.load(self.out)
         self._check(features.meta, f"{self.out} is there and holds")
         there = {*features.paths, *features.meta["missing"]}
-        if there != {str(item.path) for item in manifest.items}:
+        if there != set(map(name_of, manifest.items)):
             raise Pseudo3dError(
                 f"{self.out} is there and holds other videos; write elsewhere or remove it"
             )
@@ -93,7 +106,7 @@ class Unfinished:
             stat = item.path.stat()
         except OSError:
             return None
-        text = (str(item.path.resolve()), stat.st_size, stat.st_mtime_ns, item.start, item.end)
+        text = (str(item.path.resolve()), stat.st_size, stat.st_mtime_ns, *_part(item))
         return self.folder / f"{hashlib.sha256(repr(text).encode()).hexdigest()[:32]}.npz"
 
     def close(self, features: FeatureSet) -> None:

@@ -26,7 +26,7 @@ def read_metrics(path: str | Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def curves_png(curves: Mapping[str, Curve], path: str | Path, *, title: str = "") -> Path:
-    """Draw the loss at the left; shares such as train_clip_hit@1, in percent, at the right.
+    """Draw the loss at the left; scores at the right, train_clip_hit@1 in percent, val_auc as is.
 
     Raises:
         ValueError: no curve.
@@ -38,12 +38,14 @@ def curves_png(curves: Mapping[str, Curve], path: str | Path, *, title: str = ""
     left, right = figure.subplots(1, 2)
     for i, (name, curve) in enumerate(curves.items()):
         steps, values = zip(*curve, strict=True)
-        axes, factor = (right, 100) if "hit" in name else (left, 1)
+        axes, factor = (left, 1) if "loss" in name else (right, 100 if "hit" in name else 1)
         values = tuple(factor * value for value in values)
         mark = "o" if len(steps) < 3 else None
         axes.plot(steps, values, color=class_color(i), marker=mark, lw=1.8, label=name)
     left.set(xlabel="step", ylabel="loss")
-    right.set(xlabel="step", ylabel="accuracy (%)", ylim=(0, 103))
+    shares = any("hit" in name for name in curves)
+    top, label = (103, "accuracy (%)") if shares else (1.03, "score")
+    right.set(xlabel="step", ylabel=label, ylim=(0, top))  # how far R2 lies below 0 says little
     for axes in (left, right):
         axes.grid(color=_GRID, lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)

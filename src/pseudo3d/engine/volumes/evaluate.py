@@ -16,7 +16,7 @@ from pseudo3d.data.scans.masks import read_mask
 from pseudo3d.engine.volumes.predict import predict_scan
 from pseudo3d.engine.volumes.ready import Mirrors, Ready, ready
 from pseudo3d.engine.volumes.sliding import Sliding
-from pseudo3d.engine.volumes.train import in_order
+from pseudo3d.engine.volumes.train import in_order, readable_scans
 from pseudo3d.errors import ManifestError, Pseudo3dError, unknown
 from pseudo3d.models.network import Network
 from pseudo3d.scores.classify import Classification, ClassifyOptions, classification
@@ -99,13 +99,11 @@ def evaluate_volumes(
     run = model if isinstance(model, Ready) else ready(model)
     how = protocol or VolumeProtocol()
     store = store or ScanStore(run.pre)
-    _check(run, manifest)
+    check_part(run, manifest)
     if run.task == "segment":
         return _masks(run, manifest, store, how, progress)
     store.fill(manifest.items)
-    part = manifest.pick(item.path not in store.quarantined for item in manifest.items)
-    if not part.items:
-        raise ManifestError(f"none of the {len(manifest.items)} scans can be read")
+    part = readable_scans(manifest, store)
     views = run.mirrors() if how.mirrors else ((),)
     answers = _answers(run, part, store, how, views, progress)
     items = part.items
@@ -130,7 +128,12 @@ def evaluate_volumes(
     )
 
 
-def _check(run: Ready, manifest: ScanManifest) -> None:
+def check_part(run: Ready, manifest: ScanManifest) -> None:
+    """Refuse scans that are not for this network.
+
+    Raises:
+        ManifestError: another task or another class.
+    """
     if manifest.task != run.task:
         raise ManifestError(
             f"the list is for {manifest.task!r}, the network was trained to {run.task!r}"

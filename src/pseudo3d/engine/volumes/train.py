@@ -84,8 +84,8 @@ def train_volumes(
     """
     recipe, pre = cast(VolumeRecipe, job.recipe), store.preprocessing
     claim(job)
-    val = None if parts.val is None else _readable(parts.val, store)
-    parts = replace(parts, train=_readable(parts.train, store), val=val)
+    val = None if parts.val is None else readable_scans(parts.val, store)
+    parts = replace(parts, train=readable_scans(parts.train, store), val=val)
     goal = goal_of(parts.train)
     fed, watched = _loaders(parts, store, job, recipe)
     module = _module(net, job, store, fed.batch_sampler, goal)
@@ -171,7 +171,12 @@ def _module(net: Network, job: Job, store: ScanStore, sampler: Any, goal: Goal) 
     return module.to(memory_format=torch.channels_last_3d)
 
 
-def _readable(part: ScanManifest, store: ScanStore) -> ScanManifest:
+def readable_scans(part: ScanManifest, store: ScanStore) -> ScanManifest:
+    """The scans that a filled store has not put aside.
+
+    Raises:
+        ManifestError: there are none.
+    """
     good = tuple(item for item in part.items if item.path not in store.quarantined)
     if not good:
         first = next(iter(store.quarantined.values()), "no scans are listed")
