@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from pseudo3d.data.cache import FrameStore
     from pseudo3d.data.manifest import Manifest
+    from pseudo3d.models.network import Network
 
 Progress = Callable[[int, int], None]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -135,3 +136,14 @@ def key_values(pairs: list[str]) -> dict[str, Any]:
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def start_from(net: "Network", weights: Path, classes: tuple[str, ...]) -> str:
+    """Start from a checkpoint of ours, a published P3D, or a 2-D ResNet; says what was done."""
+    from pseudo3d.recycle.foreign.formats import recognize
+    from pseudo3d.recycle.inflate import inflate
+    from pseudo3d.weights import load_backbone, read_state
+
+    if recognize(read_state(weights), weights) == "resnet":
+        return str(inflate(net, weights))
+    return str(load_backbone(net, weights, classes=classes))

@@ -1,11 +1,21 @@
 """`p3d train`: labeled videos in, weights out."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pseudo3d.cli.common import Cache, Threads, key_values, note, open_store, say, use_threads
+from pseudo3d.cli.common import (
+    Cache,
+    Threads,
+    key_values,
+    note,
+    open_store,
+    say,
+    start_from,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from pseudo3d.data.manifest import Manifest
@@ -83,13 +93,7 @@ def train(
     The same command again goes on with a run that was interrupted.
     """
     use_threads(threads)
-    from pseudo3d.cli.bars import TrainingBar
-    from pseudo3d.cli.report import page_of
     from pseudo3d.cli.volumes import ScanTraining, holds_scans, train_scans
-    from pseudo3d.data.manifest import read_manifest
-    from pseudo3d.engine.train import RUN, Job, claim
-    from pseudo3d.engine.train import train as run
-    from pseudo3d.engine.trainer import LAST
 
     plain = {"epochs": epochs, "batch": _count(batch), "lr": lr, "precision": precision}
     changes = {key: value for key, value in plain.items() if value is not None}
@@ -112,26 +116,75 @@ def train(
             )
         )
         return
-    how = recipe_with(recipe, {**changes, **key_values(set_ or [])}, frames, size)
+    _train_videos(
+        _Videos(
+            data=data,
+            out=out,
+            model=model,
+            recipe=recipe_with(recipe, {**changes, **key_values(set_ or [])}, frames, size),
+            fit_batch=batch == "auto",
+            net=key_values(net or []),
+            seed=seed,
+            hold_out=hold_out or [],
+            watch=watch or [],
+            weights=weights,
+            teacher=teacher,
+            workers=workers,
+            report=report,
+            cache=cache,
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Videos:
+    """What `p3d train` was asked for, where the data are videos."""
+
+    data: Path
+    out: Path
+    model: str | None
+    recipe: "Recipe"
+    fit_batch: bool
+    net: dict[str, Any]
+    seed: int
+    hold_out: list[str]
+    watch: list[str]
+    weights: Path | None
+    teacher: Path | None
+    workers: int | None
+    report: bool
+    cache: str
+
+
+def _train_videos(asked: _Videos) -> None:
+    from pseudo3d.cli.bars import TrainingBar
+    from pseudo3d.cli.report import page_of
+    from pseudo3d.data.manifest import read_manifest
+    from pseudo3d.engine.train import RUN, Job, claim
+    from pseudo3d.engine.train import train as run
+    from pseudo3d.engine.trainer import LAST
+
+    how, out, seed = asked.recipe, asked.out, asked.seed
     resume = (out / LAST).exists()
     claim(Job(recipe=how, out=out, resume=resume))
-    parts = divide(read_manifest(data), hold_out or [], watch or [], seed)
-    gray = how.input.get("color") == "gray"
+    parts = divide(read_manifest(asked.data), asked.hold_out, asked.watch, seed)
+    classes = parts.train.classes
     everything = [p.items for p in (parts.train, parts.val) if p is not None]
-    listed = type(parts.train)(tuple(i for items in everything for i in items), parts.train.classes)
-    model, options = _chosen(model, weights)
-    options = {**options, **key_values(net or [])}
-    network = _network(model, options, how, len(parts.train.classes), seed)
-    if batch == "auto":
+    listed = type(parts.train)(tuple(i for items in everything for i in items), classes)
+    model, options = _chosen(asked.model, asked.weights)
+    network = _network(model, {**options, **asked.net}, how, len(classes), seed)
+    if asked.fit_batch:
         how = _fit(how, network, out / RUN if resume else None)
-    job = Job(recipe=how, out=out, seed=seed, workers=workers, resume=resume, teacher=teacher)
-    if weights is not None and not resume:
-        note(start_from(network, weights, parts.train.classes))
-    store = open_store(listed, how.input["resize"], gray, cache)
-    what = f"{len(parts.train.items)} videos, {len(parts.train.classes)} classes"
+    job = Job(
+        recipe=how, out=out, seed=seed, workers=asked.workers, resume=resume, teacher=asked.teacher
+    )
+    if asked.weights is not None and not resume:
+        note(start_from(network, asked.weights, classes))
+    store = open_store(listed, how.input["resize"], how.input.get("color") == "gray", asked.cache)
+    what = f"{len(parts.train.items)} videos, {len(classes)} classes"
     note(f"{'resuming' if resume else 'training'} {model} on {what}")
     path = run(network, parts, store, job, [TrainingBar()])
-    if report:
+    if asked.report:
         store.fill(parts.held.items if parts.held is not None else ())
         note(f"report: {page_of(out, store)}")
     say(str(path))
@@ -236,17 +289,6 @@ def divide(manifest: "Manifest", hold_out: list[str], watch: list[str], seed: in
     if watch:
         train_part, val = train_part.hold_out(watch)
     return Parts(train=train_part, val=val, held=held)
-
-
-def start_from(net: "Network", weights: Path, classes: tuple[str, ...]) -> str:
-    """Start from a checkpoint of ours, a published P3D, or a 2-D ResNet; says what was done."""
-    from pseudo3d.recycle.foreign.formats import recognize
-    from pseudo3d.recycle.inflate import inflate
-    from pseudo3d.weights import load_backbone, read_state
-
-    if recognize(read_state(weights), weights) == "resnet":
-        return str(inflate(net, weights))
-    return str(load_backbone(net, weights, classes=classes))
 
 
 def add_to(app: typer.Typer) -> None:

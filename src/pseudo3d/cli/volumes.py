@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pseudo3d.cli.common import note, progress_bar, say, say_json
+from pseudo3d.cli.common import note, progress_bar, say, say_json, start_from
 from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ def train_scans(how: ScanTraining) -> Path:
 
     from pseudo3d.cli.bars import TrainingBar
     from pseudo3d.cli.report import page_of
-    from pseudo3d.cli.train import start_from
     from pseudo3d.data.scans.dataset import ScanStore
     from pseudo3d.data.scans.manifest import read_scans
     from pseudo3d.engine.train import Job, claim
