@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import pickle
 import zipfile
@@ -23,6 +24,14 @@ from recycle import foreign_nets as nets
 GRAY = Preprocessing(resize=32, size=(32, 32), color="gray", mean=(0.4,), std=(0.2,))
 CLASSES = ("clap", "jump", "wave")
 SMALL = {"depths": (1, 1, 1, 1), "widths": (4, 4, 4, 4), "stem_width": 4}
+
+
+@pytest.fixture(autouse=True)
+def _heard(caplog, monkeypatch):
+    """Warnings are heard whatever other libraries have switched off in this process."""
+    monkeypatch.setattr(logging.root.manager, "disable", 0)
+    monkeypatch.setattr(logging.getLogger("pseudo3d.weights"), "disabled", False)
+    caplog.set_level(logging.WARNING, logger="pseudo3d.weights")
 
 
 def tiny(name="p3d18", **options):
