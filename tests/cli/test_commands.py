@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -208,7 +209,9 @@ def test_the_same_command_goes_on_after_an_interruption(films, tmp_path):
         "--frames", "2", "--size", "16", "--set", "steps=300", "--batch", "4", "--no-report",
         "--cache", tmp_path / "cache", "--threads", "1", "--out", out,
     ]  # fmt: skip
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as run:
+    # A test run in the background ignores Ctrl-C, and its children would inherit that.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as run:
         for _ in range(1200):
             if (out / "last.ckpt").exists() or run.poll() is not None:
                 break
