@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pseudo3d.engine.train import Job, Parts
     from pseudo3d.models.network import Network
 
-_SLOWER = 0.1  # of the learning rate of the training; half of it lost points (docs/results.md)
+_SLOWER = 0.1  # of the learning rate of the training; half lost points (docs/guides/factorize.md)
 
 
 def shorter(
