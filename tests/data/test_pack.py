@@ -207,7 +207,10 @@ def test_damage_is_told_and_nothing_readable_is_an_error(data, tmp_path):
     assert old.problem
     done = pack(data, tmp_path / "out", Plan(size=32, lossless=True))
     assert done.shortened == {data / "cut.avi": old.problem}
-    assert torch.equal(read_video(done.packed[0].path).frames, old.frames)
+    packed = read_video(done.packed[0].path).frames
+    assert packed.shape == old.frames.shape
+    # the cut runs through the last picture: what its missing part holds is the decoder's whim
+    assert torch.equal(packed[:, :-1], old.frames[:, :-1])
     (data / "other.mp4").write_bytes(b"neither")
     (data / "manifest.csv").write_text("path,label\nbroken.mp4,a\nother.mp4,b\n")
     with pytest.raises(Pseudo3dError, match="none of the 2 files"):
