@@ -7,6 +7,7 @@ import pytest
 import torch
 from typer import BadParameter
 
+from pseudo3d.cli.common import chosen, start_from
 from pseudo3d.cli.main import app
 from pseudo3d.cli.scan_outputs import is_scan, predict_scans, scans_among
 from pseudo3d.cli.volumes import (
@@ -23,7 +24,10 @@ from pseudo3d.data.scans.scan import scan_of
 from pseudo3d.data.scans.write import write_like
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.features.featureset import FeatureSet
+from pseudo3d.models import create_model
 from pseudo3d.scores.predictions import read_all
+from pseudo3d.weights import load
+from recycle import foreign_nets as nets
 
 pytest.importorskip("nibabel", reason="reading NIfTI needs the extra `scans`")
 QUICK = {"epochs": 2, "batch": 4, "precision": "fp32"}
@@ -247,3 +251,38 @@ def test_options_of_scans_are_refused_with_videos(weights, tmp_path):
     words = ["evaluate", str(weights), str(tmp_path / "list.csv")]
     with pytest.raises(BadParameter, match="are for scans"):
         app([*words, "--predictions", "said.csv"], standalone_mode=False)
+
+
+def test_a_two_dimensional_network_starts_one_for_scans_of_one_channel(home, tmp_path, capsys):
+    torch.manual_seed(0)
+    torch.save(dict(nets.resnet_state(widths=(4, 8, 8, 8))), tmp_path / "flat.pth")
+    small = {"widths": (4, 8, 8, 8), "stem_width": nets.STEM}
+    how = ScanTraining(
+        data=home / "classes.csv",
+        out=tmp_path / "run",
+        model="p3d18",
+        weights=tmp_path / "flat.pth",
+        changes={**QUICK, "epochs": 1},
+        net=small,
+        report=False,
+    )
+    net = load(train_scans(how))
+    told = capsys.readouterr().err
+    assert "equal to the 2-D network on single frames" in told
+    assert "3 to 1" in told or "channels" in told
+    assert net.cfg.in_channels == 1
+    assert net.card.classes == ("ill", "well")
+
+
+def test_medicalnets_network_is_taken_over_with_its_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(nets, "STEM", 64)
+    monkeypatch.setattr(nets, "WIDTHS", (64, 128, 256, 512))
+    torch.manual_seed(0)
+    state = nets.hara_state(shortcut="A")
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "med.pth")
+    name, options = chosen(None, tmp_path / "med.pth")
+    assert (name, options["shortcut"], options["dilations"]) == ("r3d18", "A", (1, 1, 2, 4))
+    assert chosen("p3d_volume", tmp_path / "med.pth") == ("p3d_volume", {})
+    net = create_model(name, **{**options, "num_classes": 2, "in_channels": 1})
+    start_from(net, tmp_path / "med.pth", ("ill", "well"))
+    assert torch.equal(net.stem.conv.weight, state["conv1.weight"])

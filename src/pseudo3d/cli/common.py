@@ -138,6 +138,34 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
+def chosen(model: str | None, weights: Path | None) -> tuple[str | None, dict[str, Any]]:
+    """Name and options of the network to train: those of the weights' own, unless it is named."""
+    found = None if weights is None else _described(weights)
+    if found is None or model not in (None, found[0]):
+        return model, {}
+    return found
+
+
+def _described(weights: Path) -> tuple[str, dict[str, Any]] | None:
+    """The network that a file holds, but for what the data decide; None for a 2-D ResNet."""
+    from pseudo3d.recycle.files import read_file
+    from pseudo3d.recycle.foreign.formats import has_head, recognize, understand
+    from pseudo3d.recycle.foreign.kinds import Choices
+    from pseudo3d.weights import Card
+
+    state, text = read_file(weights)
+    if text is not None:
+        card = Card.from_json(text)
+        name, options = card.name, card.config
+    elif recognize(state, weights) == "resnet":
+        return None
+    else:
+        classes = None if has_head(state) else 1
+        found = understand(state, Choices(source=str(weights), num_classes=classes))
+        name, options = found.model, found.config
+    return name, {k: v for k, v in options.items() if k not in ("num_classes", "in_channels")}
+
+
 def start_from(net: "Network", weights: Path, classes: tuple[str, ...]) -> str:
     """Start from a checkpoint of ours, a published P3D, or a 2-D ResNet; says what was done."""
     from pseudo3d.recycle.foreign.formats import recognize

@@ -9,6 +9,7 @@ import typer
 from pseudo3d.cli.common import (
     Cache,
     Threads,
+    chosen,
     key_values,
     note,
     open_store,
@@ -171,7 +172,8 @@ def _train_videos(asked: _Videos) -> None:
     classes = parts.train.classes
     everything = [p.items for p in (parts.train, parts.val) if p is not None]
     listed = type(parts.train)(tuple(i for items in everything for i in items), classes)
-    model, options = _chosen(asked.model, asked.weights)
+    model, options = chosen(asked.model, asked.weights)
+    model = model or "p3d_tiny"
     network = _network(model, {**options, **asked.net}, how, len(classes), seed)
     if asked.fit_batch:
         how = _fit(how, network, out / RUN if resume else None)
@@ -188,21 +190,6 @@ def _train_videos(asked: _Videos) -> None:
         store.fill(parts.held.items if parts.held is not None else ())
         note(f"report: {page_of(out, store)}")
     say(str(path))
-
-
-def _chosen(model: str | None, weights: Path | None) -> tuple[str, dict[str, Any]]:
-    """Name and options of the network: those of a checkpoint of ours, unless another is named."""
-    from pseudo3d.recycle.files import read_file
-    from pseudo3d.weights import Card
-
-    text = None if weights is None else read_file(weights)[1]
-    if text is None:
-        return model or "p3d_tiny", {}
-    card = Card.from_json(text)
-    if model not in (None, card.name):
-        return model, {}
-    data = ("num_classes", "in_channels")  # what the new videos decide
-    return card.name, {key: value for key, value in card.config.items() if key not in data}
 
 
 def _count(batch: str | None) -> int | None:

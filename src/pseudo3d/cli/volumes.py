@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pseudo3d.cli.common import note, progress_bar, say, say_json, start_from
+from pseudo3d.cli.common import chosen, note, progress_bar, say, say_json, start_from
 from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
@@ -90,9 +90,10 @@ def train_scans(how: ScanTraining) -> Path:
     store = ScanStore(pre, cache=scan_cache(how.cache, manifest))
     _fill(store, parts)
     store = with_statistics(store, parts.train)
-    name, options = plan_network(parts.train, pre, how.model)
+    model, own = chosen(how.model, how.weights)
+    name, options = plan_network(parts.train, pre, model)
     torch.manual_seed(how.seed)
-    net = create_model(name, **{**options, **how.net})
+    net = create_model(name, **{**options, **own, **how.net})
     if how.weights is not None and not resume:
         note(start_from(net, how.weights, manifest.classes))
     what = f"{len(parts.train.items)} scans, to {manifest.task}"

@@ -121,6 +121,10 @@ def as_in(state: State, cfg: Any, source: object) -> tuple[str | None, int | Non
         semantics = getattr(cfg, "semantics", None)
     elif kind == "resnet3d":
         semantics = names_volume.form_of(cfg)
+    return semantics, None if has_head(state) else cfg.num_classes
+
+
+def has_head(state: State) -> bool:
+    """Whether a classifier is among the entries."""
     heads = ("fc", "new_fc", "fc8", "head")
-    has_head = any(k.partition(".")[0] in heads or k.startswith("fc_") for k in state)
-    return semantics, None if has_head else cfg.num_classes
+    return any(k.partition(".")[0] in heads or k.startswith("fc_") for k in state)
