@@ -25,6 +25,7 @@ from pseudo3d.data.scans.write import write_like
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.features.featureset import FeatureSet
 from pseudo3d.models import create_model
+from pseudo3d.runtime.export import export
 from pseudo3d.scores.predictions import read_all
 from pseudo3d.weights import load
 from recycle import foreign_nets as nets
@@ -286,3 +287,11 @@ def test_medicalnets_network_is_taken_over_with_its_weights(tmp_path, monkeypatc
     net = create_model(name, **{**options, "num_classes": 2, "in_channels": 1})
     start_from(net, tmp_path / "med.pth", ("ill", "well"))
     assert torch.equal(net.stem.conv.weight, state["conv1.weight"])
+
+
+def test_a_network_for_scans_is_exported_at_the_size_it_was_trained_on(weights, tmp_path):
+    pytest.importorskip("onnxruntime", reason="the file is run: extra `export`")
+    found = export(weights, tmp_path / "scan.onnx", "onnx")
+    net = load(weights)
+    assert found.spec.clip == (1, *net.card.preprocessing.size)
+    assert found.parity < 1e-5

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import Pseudo3dError, WeightsError, require, unknown
 from pseudo3d.models.network import Network
 from pseudo3d.runtime.agree import difference
@@ -152,8 +153,12 @@ def _clip(
 ) -> tuple[int, int, int, int]:
     """(C, T, H, W) of the clips the file will take."""
     pre = net.card.preprocessing if net.card is not None else None
-    t = frames or (pre and pre.frames)
-    h, w = size or (pre and pre.size) or (None, None)
+    own: tuple[int | None, int | None, int | None] = (None, None, None)
+    if isinstance(pre, Preprocessing):
+        own = (pre.frames, *pre.size)
+    elif pre is not None:  # of scans: depth, height, width
+        own = pre.size
+    t, (h, w) = frames or own[0], size or own[1:]
     if t is None or h is None or w is None:
         raise Pseudo3dError(
             "the network does not say which clips it takes; give frames and size "
