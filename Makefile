@@ -11,7 +11,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 ARGS ?=
-DEV := dev,eval,export,flow,scans,peers
+DEV := dev,eval,explain,export,flow,scans,serve,browser,peers
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt

@@ -56,7 +56,7 @@ def factorize(
     ] = 0,
     lr: Annotated[
         float | None,
-        typer.Option(min=0, help="Its learning rate; default: a tenth of the training's."),
+        typer.Option(min=0, help="Its learning rate; default: a hundredth of the training's."),
     ] = None,
     set_: Annotated[
         list[str] | None,

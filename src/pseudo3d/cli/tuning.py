@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pseudo3d.engine.train import Job, Parts
     from pseudo3d.models.network import Network
 
-_SLOWER = 0.1  # of the learning rate of the training; half lost points (docs/guides/factorize.md)
+_SLOWER = 0.01  # of the learning rate of the training; a tenth loses points (guides/factorize.md)
 
 
 def shorter(
