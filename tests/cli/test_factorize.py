@@ -76,7 +76,7 @@ def test_with_data_it_is_scored_before_after_and_fine_tuned(run, full, films, tm
     assert net.card.scores["video_hit@1"] == found["tuned"]["video_hit@1"]
     recipe = net.card.training["recipe"]
     assert (recipe["epochs"], recipe["batch"]) == (1, 6)
-    assert recipe["lr"] == pytest.approx(0.0004)
+    assert recipe["lr"] == pytest.approx(0.00004)
     assert (recipe["ema"], recipe["augment"]["zoom"]) == (0, [0.9, 1.1])
     assert net.card.training["factorized"]["speedup"] == 1.5
     assert net.card.training["teacher"] == "full.safetensors"
