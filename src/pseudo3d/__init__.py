@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pseudo3d.engine.predict import predict as predict
     from pseudo3d.engine.predict import predict_many as predict_many
+    from pseudo3d.engine.stream import Stream as Stream
     from pseudo3d.models import create_model as create_model
     from pseudo3d.models import list_models as list_models
     from pseudo3d.recycle.convert import convert as convert
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Stream": "pseudo3d.engine.stream",
     "convert": "pseudo3d.recycle.convert",
     "create_model": "pseudo3d.models",
     "factorize": "pseudo3d.recycle.factorize",
@@ -33,6 +35,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Stream",
     "convert",
     "create_model",
     "factorize",

@@ -277,7 +277,7 @@ def load_backbone(
     choice, fresh_head = (None, None) if text is not None else as_in(state, net.cfg, path)
     source = _aloud(path, build(path, content, choice, fresh_head))
     theirs, ours = asdict(source.cfg), asdict(net.cfg)
-    free = ("num_classes", "dropout")
+    free = ("num_classes", "dropout", "causal")
     differ = [
         f"{k} {theirs.get(k)!r} there, {ours.get(k)!r} here"
         for k in {**ours, **theirs}

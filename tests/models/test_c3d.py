@@ -154,6 +154,7 @@ def test_ranks_put_pairs_in_the_place_of_convolutions():
 
 
 CHANGES = {
+    "causal": True,
     "widths": (4, 6, 6),
     "depths": (2, 1, 2),
     "time_pools": (2, 2, 2),

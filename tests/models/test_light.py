@@ -89,6 +89,7 @@ def test_light_networks_cost_less_than_those_they_stand_in_for():
 
 
 CHANGES = {
+    "causal": True,
     "depths": (1, 1),
     "widths": (8, 6),
     "stem_width": 6,

@@ -159,6 +159,7 @@ class TestWholeNetwork:
 # --- every field does something, and what cannot be is refused
 
 CHANGES = {
+    "causal": True,
     "depths": (1, 2, 1, 1),
     "block": "basic",
     "widths": (4, 4, 8, 6),

@@ -181,6 +181,7 @@ def test_a_rank_for_what_is_not_there_is_refused():
 # --- every field does something, and what cannot be is refused
 
 CHANGES = {
+    "causal": True,
     "depths": (1, 2, 1, 1),
     "block": "bottleneck",
     "widths": (4, 4, 8, 6),

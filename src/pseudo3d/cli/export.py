@@ -33,7 +33,19 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="File to write; default: beside the weights.")
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Frames in a clip.")] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            help="A causal network frame by frame, its state as inputs and outputs of the file."
+        ),
+    ] = False,
+    memory: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --stream: decide from the last so many frames; else all."),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames in a clip; with --stream, in a step.")
+    ] = None,
     size: Annotated[
         tuple[int, int] | None, typer.Option(help="Height and width of a clip, pixels.")
     ] = None,
@@ -64,8 +76,18 @@ def export(
     from pseudo3d.weights import load
 
     form, numbers = cast("Target", to), cast("Precision", precision)
-    kind = "" if precision == "fp32" else f"-{precision}"
+    kind = ("-stream" if stream else "") + ("" if precision == "fp32" else f"-{precision}")
     target = out or weights.with_name(f"{weights.stem}{kind}{SUFFIX.get(form, '')}")
+    if stream:
+        if data is not None:
+            raise typer.BadParameter(
+                "is for clips; leave it out with --stream", param_hint="--data"
+            )
+        asked = {"frames": frames, "size": size, "memory": memory}
+        _stream(weights, target, (to, precision), asked, json)
+        return
+    if memory is not None:
+        raise typer.BadParameter("needs --stream", param_hint="--memory")
     int8 = precision == "int8"
     check_choice(target, form, numbers, calibrated=int8 and data is not None)
     net = load(weights)
@@ -81,6 +103,30 @@ def export(
         say_json(result)
     else:
         _tell(result)
+
+
+def _stream(
+    weights: Path, target: Path, form: tuple[str, str], asked: dict[str, Any], json: bool
+) -> None:
+    """Write a network with its state as inputs and outputs, and say what it is."""
+    from pseudo3d.runtime.streaming.export import export_stream
+
+    to, precision = form
+    found = export_stream(weights, target, cast("Target", to), cast("Any", precision), **asked)
+    if json:
+        say_json(found.to_dict())
+        return
+    (t, c, h, w), spec = found.spec.chunk, found.spec
+    said = found.to_dict()
+    decides = "the whole stream" if spec.memory is None else f"the last {spec.memory} frames"
+    say(f"file\t{found.path}, {found.size / 1e6:.2f} MB")
+    say(f"precision\t{spec.precision}")
+    say(f"input\t{t} frames of {c} x {h} x {w} at a time, and {len(spec.shapes)} state tensors")
+    say(f"state\t{said['state_bytes'] / 2**20:.2f} MiB, in and out of every step")
+    say(f"decides\tfrom {decides}")
+    say(f"parity\t{found.parity:.1e} relative to eager, limit {said['limit']:.0e}")
+    if found.axes:
+        say(f"axes\t{found.axes} at most, of every tensor in the graph")
 
 
 class _Videos(NamedTuple):

@@ -31,6 +31,7 @@ class C3DConfig:
     fc: tuple[int, int] = (4096, 4096)  # fc6, fc7
     window: tuple[int, int] = (4, 4)  # height and width that fc6 looks at
     norm: bool = False  # batch norm after each convolution; not in the paper
+    causal: bool = False  # no output waits for a later frame: for streams; train it so
     in_channels: int = 3
     num_classes: int = 487  # Sports-1M
     dropout: float = 0.5  # after fc6 and after fc7
@@ -80,7 +81,9 @@ def _group(cfg: C3DConfig, index: int, cin: int) -> nn.Sequential:
     parts, width = OrderedDict[str, nn.Module](), cfg.widths[index]
     for j in range(cfg.depths[index]):
         name = "conv" if index == 0 and cfg.depths[0] == 1 else f"conv{index + 1}{chr(97 + j)}"
-        conv = Conv3d(cin, width, (3, 3, 3), padding=(1, 1, 1), bias=not cfg.norm)
+        conv = Conv3d(
+            cin, width, (3, 3, 3), padding=(1, 1, 1), bias=not cfg.norm, causal=cfg.causal
+        )
         parts[name] = conv
         if cfg.norm:
             parts[f"{name}_norm"] = norm(width)

@@ -33,6 +33,7 @@ class LightConfig:
     stem_stride: Triple = (2, 2, 2)
     strides: tuple[int, ...] = (2, 2, 2)  # of height and width, per stage
     time_strides: tuple[int, ...] = (1, 1, 2)
+    causal: bool = False  # no output waits for a later frame: for streams; train it so
     in_channels: int = 3
     num_classes: int = 400
     dropout: float = 0.3
@@ -52,7 +53,9 @@ class Light(Network):
     def __init__(self, cfg: LightConfig) -> None:
         super().__init__()
         self.cfg = cfg
-        stem = StemSpec(kernel=cfg.stem_kernel, stride=cfg.stem_stride, pool="none")
+        stem = StemSpec(
+            kernel=cfg.stem_kernel, stride=cfg.stem_stride, pool="none", causal=cfg.causal
+        )
         self.stem = Stem(cfg.in_channels, cfg.stem_width, stem)
         self.stages = nn.ModuleList()
         cin = cfg.stem_width
@@ -61,7 +64,7 @@ class Light(Network):
             blocks: list[nn.Module] = []
             for j in range(depth):
                 stride = (cfg.time_strides[i], s, s) if j == 0 else (1, 1, 1)
-                blocks.append(SpaceThenTime(cin, width, stride))
+                blocks.append(SpaceThenTime(cin, width, stride, cfg.causal))
                 cin = width
             self.stages.append(nn.Sequential(*blocks))
         self.dropout = nn.Dropout(cfg.dropout)

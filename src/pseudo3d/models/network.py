@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.fx
@@ -26,6 +26,7 @@ class Network(nn.Module):
     head: nn.Linear
     name: str = ""
     card: Any = None
+    never_causal: ClassVar[str] = ""  # why a family has no option `causal`, for those who try it
     checkpointing: bool = False  # keep only what enters a block; compute its inside again later
 
     def feature_map(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f t2 h2 w2"]:

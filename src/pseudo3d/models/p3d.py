@@ -76,6 +76,7 @@ class P3DConfig:
     kernel: Triple = (3, 3, 3)
     dilation: Triple = (1, 1, 1)
     padding_mode: Padding = "zeros"
+    causal: bool = False  # no output waits for a later frame: for streams; train it so
     in_channels: int = 3
     num_classes: int = 400  # Kinetics
     dropout: float = 0.5
@@ -111,12 +112,25 @@ class P3DConfig:
                 "first convolution; leave it out"
             )
         check_head(self.num_classes, self.dropout, self.in_channels)
+        reaches = any(self.form().time_stages) or self.stem().looks_along_time
+        check_causal(self.causal, reaches)
 
     def form(self) -> Form:
         """The semantics' form with this config's own choices put in."""
         form = vars(FORMS[self.semantics])
         own = {key: getattr(self, key) for key in form if getattr(self, key) is not None}
         return Form(**{**form, **own})
+
+    def stem(self) -> StemSpec:
+        """The first layers."""
+        form = self.form()
+        return StemSpec(
+            kernel=form.stem_kernel,
+            stride=form.stem_stride,
+            pool=form.stem_pool,
+            time_pool=form.time_pools[0],
+            causal=self.causal,
+        )
 
 
 def check_head(num_classes: int, dropout: float, in_channels: int) -> None:
@@ -131,6 +145,19 @@ def check_head(num_classes: int, dropout: float, in_channels: int) -> None:
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is {dropout}; wanted at least 0 and below 1")
+
+
+def check_causal(causal: bool, reaches: bool) -> None:
+    """Refuse the option where no kernel reaches over the frames beside its own.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if causal and not reaches:
+        raise ValueError(
+            "causal=True changes nothing: no kernel of the network looks at the frames beside its "
+            "own, so it never waits for a later one; leave it out"
+        )
 
 
 def check_body(
@@ -165,13 +192,7 @@ class P3D(Network):
     def __init__(self, cfg: P3DConfig) -> None:
         super().__init__()
         self.cfg, form = cfg, cfg.form()
-        stem = StemSpec(
-            kernel=form.stem_kernel,
-            stride=form.stem_stride,
-            pool=form.stem_pool,
-            time_pool=form.time_pools[0],
-        )
-        self.stem = Stem(cfg.in_channels, cfg.stem_width, stem)
+        self.stem = Stem(cfg.in_channels, cfg.stem_width, cfg.stem())
         self.stages = nn.ModuleList()
         letter, cin = count(), cfg.stem_width
         after = (*form.time_pools[1:], 1)
@@ -197,6 +218,7 @@ def _block(
         kernel=cfg.kernel,
         dilation=cfg.dilation,
         padding_mode=cfg.padding_mode,
+        causal=cfg.causal and mix is not None,
     )
     if cfg.block == "basic":
         return Basic(cin, width, spec, stride)

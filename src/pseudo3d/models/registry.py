@@ -52,7 +52,9 @@ def create_model(name: str, **overrides: Any) -> Network:
     known = [f.name for f in fields(cfg)]
     for key in overrides:
         if key not in known:
-            raise TypeError(unknown(f"option of {name}", key, known))
+            told = unknown(f"option of {name}", key, known)
+            why = getattr(_MODELS[name][0], "never_causal", "") if key == "causal" else ""
+            raise TypeError(f"{name} has no option 'causal': {why}" if why else told)
     net = _MODELS[name][0](replace(cfg, **overrides))
     net.name = name
     return net

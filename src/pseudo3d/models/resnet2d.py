@@ -47,6 +47,8 @@ class ResNet2dConfig:
 class ResNet2d(Network):
     """Clip (N, C, T, H, W) -> logits (N, num_classes), the mean of the frames' logits."""
 
+    never_causal = "its frames do not mix, so it never waits for a later one; leave it out"
+
     def __init__(self, cfg: ResNet2dConfig) -> None:
         super().__init__()
         self.cfg = cfg

@@ -14,7 +14,7 @@ from typing import Literal
 from torch import nn
 
 from pseudo3d.models.network import Network
-from pseudo3d.models.p3d import check_body, check_head
+from pseudo3d.models.p3d import check_body, check_causal, check_head
 from pseudo3d.models.registry import register
 from pseudo3d.nn.blocks import initialize
 from pseudo3d.nn.conv import Triple
@@ -46,6 +46,7 @@ class ResNet3dConfig:
     shortcut: Shortcut = "B"
     shortcut_bias: bool = False
     norm_eps: float = 1e-5
+    causal: bool = False  # no output waits for a later frame: for streams; train it so
     in_channels: int = 3
     num_classes: int = 400  # Kinetics
     dropout: float = 0.0
@@ -73,6 +74,19 @@ class ResNet3dConfig:
         if not self.norm_eps > 0:
             raise ValueError(f"norm_eps is {self.norm_eps!r}; wanted a small positive number")
         check_head(self.num_classes, self.dropout, self.in_channels)
+        forms = {form for pattern in self.forms for form in pattern}
+        check_causal(self.causal, forms != {"space"} or self.stem().looks_along_time)
+
+    def stem(self) -> StemSpec:
+        """The first layers."""
+        return StemSpec(
+            kernel=self.stem_kernel,
+            stride=self.stem_stride,
+            pool=self.stem_pool,
+            time_pool=self.time_pools[0],
+            middle=self.stem_middle,
+            causal=self.causal,
+        )
 
 
 class ResNet3d(Network):
@@ -81,14 +95,7 @@ class ResNet3d(Network):
     def __init__(self, cfg: ResNet3dConfig) -> None:
         super().__init__()
         self.cfg = cfg
-        stem = StemSpec(
-            kernel=cfg.stem_kernel,
-            stride=cfg.stem_stride,
-            pool=cfg.stem_pool,
-            time_pool=cfg.time_pools[0],
-            middle=cfg.stem_middle,
-        )
-        self.stem = Stem(cfg.in_channels, cfg.stem_width, stem)
+        self.stem = Stem(cfg.in_channels, cfg.stem_width, cfg.stem())
         self.stages = nn.ModuleList()
         cin, after = cfg.stem_width, (*cfg.time_pools[1:], 1)
         block = Residual if cfg.block == "basic" else ResidualBottleneck
@@ -116,6 +123,7 @@ def _spec(cfg: ResNet3dConfig, stage: int, index: int) -> FormSpec:
         middle=cfg.middle,
         shortcut=cfg.shortcut,
         shortcut_bias=cfg.shortcut_bias,
+        causal=cfg.causal,
     )
 
 

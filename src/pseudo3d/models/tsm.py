@@ -56,6 +56,8 @@ class TSMConfig:
 class TSM(Network):
     """Clip (N, C, T, H, W) -> logits (N, num_classes), the mean of the frames' logits."""
 
+    never_causal = "its shift decides; give shift='online' (TSN, without a shift, always is)"
+
     def __init__(self, cfg: TSMConfig) -> None:
         super().__init__()
         self.cfg = cfg

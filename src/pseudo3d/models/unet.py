@@ -62,6 +62,8 @@ class UNetConfig:
 class UNet(Network):
     """Scan (N, C, D, H, W) -> logits (N, num_classes, D, H, W)."""
 
+    never_causal = "the slices of a scan do not arrive one by one, and both sides of one say more"
+
     def __init__(self, cfg: UNetConfig) -> None:
         super().__init__()
         self.cfg = cfg

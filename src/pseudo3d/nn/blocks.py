@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pseudo3d.nn.conv import Conv3d, Padding, Triple, same_padding
+from pseudo3d.nn.conv import Conv3d, Padding, Triple, present, same_padding
 
 Mix = Literal["A", "B", "C", "full"]  # full: one kernel in space and time, not a pair
 Semantics = Literal["release", "port", "modern"]
@@ -28,6 +28,7 @@ class PairSpec:
     kernel: Triple = (3, 3, 3)
     dilation: Triple = (1, 1, 1)
     padding_mode: Padding = "zeros"
+    causal: bool = False  # temporal kernels see the frame and those before it
 
     def __post_init__(self) -> None:
         if self.mix not in ("A", "B", "C", "full", None):
@@ -77,6 +78,7 @@ class PseudoPair(nn.Module):
         pt, ph, pw = same_padding(spec.kernel, spec.dilation)
         self.mix, self.semantics = spec.mix, spec.semantics
         full = spec.mix == "full"
+        self.causal = spec.causal
         self.space = Conv3d(
             cin,
             cout,
@@ -85,6 +87,7 @@ class PseudoPair(nn.Module):
             padding=(pt if full else 0, ph, pw),
             dilation=(dt if full else 1, dh, dw),
             padding_mode=spec.padding_mode,
+            causal=spec.causal and full,
         )
         self.space_norm = norm(cout)
         self.act = nn.ReLU(inplace=True)
@@ -99,6 +102,7 @@ class PseudoPair(nn.Module):
             padding=(pt, 0, 0),
             dilation=(dt, 1, 1),
             padding_mode=spec.padding_mode,
+            causal=spec.causal,
         )
         if spec.semantics != "modern":
             self.time_norm = norm(cout)
@@ -135,8 +139,8 @@ class PseudoPair(nn.Module):
         nn.init.zeros_(self.time.weight)
         if self.mix == "A" or (self.mix == "C" and self.semantics == "release"):
             with torch.no_grad():
-                center = self.time.kernel_size[0] // 2
-                self.time.weight[:, :, center, 0, 0] = torch.eye(self.time.out_channels)
+                tap = present(self.time)
+                self.time.weight[:, :, tap, 0, 0] = torch.eye(self.time.out_channels)
 
 
 class Bottleneck(nn.Module):

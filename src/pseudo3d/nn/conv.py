@@ -51,6 +51,18 @@ def same_padding(kernel: Triple, dilation: Triple = (1, 1, 1)) -> Triple:
     return t, h, w
 
 
+def time_padding(conv: nn.Conv3d) -> tuple[int, int]:
+    """Frames that a convolution puts before and after a clip."""
+    pad = int(conv.padding[0])
+    return (2 * pad, 0) if getattr(conv, "causal", False) else (pad, pad)
+
+
+def present(conv: nn.Conv3d) -> int:
+    """The tap of a temporal kernel that looks at the frame its output lies on."""
+    taps = conv.kernel_size[0]
+    return taps - 1 if getattr(conv, "causal", False) else taps // 2
+
+
 class Conv3d(nn.Conv3d):
     """`torch.nn.Conv3d`, executed as a 2-D convolution when the kernel is flat.
 
@@ -64,10 +76,13 @@ class Conv3d(nn.Conv3d):
         groups: as in `nn.Conv3d`.
         bias: add one value per output channel.
         padding_mode: "zeros", or "replicate" to repeat the border.
+        causal: all padding of time comes before the clip, so that output i is made of inputs up to
+            stride * i: no output waits for a later frame.
     Shape:
         (N, cin, T, H, W) -> (N, cout, T', H', W'), each axis as `output_length` says.
     Raises:
-        ValueError: a kernel, stride or dilation below 1 or a negative padding.
+        ValueError: a kernel, stride or dilation below 1, a negative padding, or a causal kernel
+            whose padding of time is not half of its reach.
     """
 
     def __init__(
@@ -82,6 +97,7 @@ class Conv3d(nn.Conv3d):
         groups: int = 1,
         bias: bool = False,
         padding_mode: Padding = "zeros",
+        causal: bool = False,
     ) -> None:
         for name, values, least in (
             ("kernel", kernel, 1),
@@ -99,13 +115,20 @@ class Conv3d(nn.Conv3d):
         super().__init__(
             cin, cout, kernel, stride, padding, dilation, groups, bias, padding_mode=padding_mode
         )
-        self.pads = padding
+        if causal and not 0 < 2 * padding[0] == dilation[0] * (kernel[0] - 1):
+            raise ValueError(
+                f"a causal kernel {kernel} with padding {padding[0]} of time; wanted half of its "
+                "reach, dilation * (kernel - 1) / 2, and more than 0"
+            )
+        self.pads, self.causal = padding, causal
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t2 h2 w2"]:
         (kt, kh, kw), (pt, ph, pw) = self.kernel_size, self.pads
         if self.padding_mode != "zeros" and (pt or ph or pw):
-            x = F.pad(x, (pw, pw, ph, ph, pt, pt), mode=self.padding_mode)
+            x = F.pad(x, (pw, pw, ph, ph, *time_padding(self)), mode=self.padding_mode)
             pt = ph = pw = 0
+        elif self.causal:
+            x, pt = F.pad(x, (0, 0, 0, 0, *time_padding(self))), 0
         if kt == 1 and pt == 0:
             return self._per_frame(x, (ph, pw))
         pieces = kt == self.stride[0] <= x.shape[2] and pt == 0

@@ -128,6 +128,7 @@ def _half(conv: nn.Conv3d, on: Triple, channels: tuple[int, int], bias: bool) ->
         dilation=dilation,  # type: ignore[arg-type]
         groups=conv.groups,
         bias=bias,
+        causal=getattr(conv, "causal", False) and on[0] == 1,
         padding_mode="zeros" if conv.padding_mode == "zeros" else "replicate",
     )
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pseudo3d.nn.blocks import norm
-from pseudo3d.nn.conv import Conv3d, Triple
+from pseudo3d.nn.conv import Conv3d, Triple, present
 
 Form = Literal["full", "2+1", "space", "inflated"]
 Shortcut = Literal["A", "B"]
@@ -30,6 +30,7 @@ class FormSpec:
     middle: Middle = "shared"  # see `Residual`
     shortcut: Shortcut = "B"  # where shapes differ; A: subsampled, zero channels; B: projected
     shortcut_bias: bool = False
+    causal: bool = False  # kernels with an extent in time see the frame and those before it
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -58,10 +59,16 @@ class Unit(nn.Module):
     """
 
     def __init__(
-        self, cin: int, cout: int, kernel: Triple, stride: Triple = (1, 1, 1), dilation: int = 1
+        self,
+        cin: int,
+        cout: int,
+        kernel: Triple,
+        stride: Triple = (1, 1, 1),
+        dilation: int = 1,
+        causal: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = _same(cin, cout, kernel, stride, dilation)
+        self.conv = _same(cin, cout, kernel, stride, dilation, causal)
         self.norm = norm(cout)
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t2 h2 w2"]:
@@ -75,33 +82,43 @@ class Factored(nn.Module):
     """
 
     def __init__(
-        self, cin: int, middle: int, cout: int, stride: Triple = (1, 1, 1), dilation: int = 1
+        self,
+        cin: int,
+        middle: int,
+        cout: int,
+        stride: Triple = (1, 1, 1),
+        dilation: int = 1,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         st, sh, sw = stride
         self.space = _same(cin, middle, (1, 3, 3), (1, sh, sw), dilation)
         self.space_norm = norm(middle)
         self.act = nn.ReLU(inplace=True)
-        self.time = _same(middle, cout, (3, 1, 1), (st, 1, 1), dilation)
+        self.time = _same(middle, cout, (3, 1, 1), (st, 1, 1), dilation, causal)
         self.norm = norm(cout)
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t2 h2 w2"]:
         return self.norm(self.time(self.act(self.space_norm(self.space(x)))))
 
 
-def _same(cin: int, cout: int, kernel: Triple, stride: Triple, dilation: int) -> Conv3d:
+def _same(
+    cin: int, cout: int, kernel: Triple, stride: Triple, dilation: int, causal: bool = False
+) -> Conv3d:
     """A convolution whose output lies on its input; dilated where the kernel has an extent."""
     t, h, w = (dilation if k > 1 else 1 for k in kernel)
     pad = (t * (kernel[0] // 2), h * (kernel[1] // 2), w * (kernel[2] // 2))
-    return Conv3d(cin, cout, kernel, stride=stride, padding=pad, dilation=(t, h, w))
+    back = causal and kernel[0] > 1
+    dilations = (t, h, w)
+    return Conv3d(cin, cout, kernel, stride=stride, padding=pad, dilation=dilations, causal=back)
 
 
 def _unit(cin: int, cout: int, spec: FormSpec, stride: Triple, middle: int) -> nn.Module:
     """The convolution that a form has in place of 3 x 3 x 3."""
     if spec.form == "2+1":
-        return Factored(cin, middle, cout, stride, spec.dilation)
+        return Factored(cin, middle, cout, stride, spec.dilation, spec.causal)
     kernel = (3, 3, 3) if spec.form == "full" else (1, 3, 3)
-    return Unit(cin, cout, kernel, stride, spec.dilation)
+    return Unit(cin, cout, kernel, stride, spec.dilation, spec.causal)
 
 
 class Residual(nn.Module):
@@ -151,7 +168,7 @@ class ResidualBottleneck(nn.Module):
             early, late = (spec.stride[0], 1, 1), (1, *spec.stride[1:])
         reduce_kernel = (3 if spec.form == "inflated" else 1, 1, 1)
         middle = middle_width(cin if spec.middle == "shared" else width, width)
-        self.reduce = Unit(cin, width, reduce_kernel, early)
+        self.reduce = Unit(cin, width, reduce_kernel, early, causal=spec.causal)
         self.middle = _unit(width, width, spec, late, middle)
         self.expand = Unit(width, cout, (1, 1, 1))
         self.shortcut = _shortcut(cin, cout, spec)
@@ -174,10 +191,12 @@ class SpaceThenTime(nn.Module):
 
     expansion = 1
 
-    def __init__(self, cin: int, width: int, stride: Triple = (1, 1, 1)) -> None:
+    def __init__(
+        self, cin: int, width: int, stride: Triple = (1, 1, 1), causal: bool = False
+    ) -> None:
         super().__init__()
         self.space = Unit(cin, width, (1, 3, 3), (1, *stride[1:]))
-        self.time = Unit(width, width, (3, 1, 1), (stride[0], 1, 1))
+        self.time = Unit(width, width, (3, 1, 1), (stride[0], 1, 1), causal=causal)
         self.shortcut = _shortcut(cin, width, FormSpec(form="space", stride=stride))
         self.act = nn.ReLU(inplace=True)
 
@@ -188,7 +207,9 @@ class SpaceThenTime(nn.Module):
 
     def still(self) -> None:
         """Let frames pass the temporal kernel unchanged: the block starts as a 2-D one."""
-        nn.init.dirac_(self.time.conv.weight)
+        weight = self.time.conv.weight
+        nn.init.zeros_(weight)
+        nn.init.eye_(weight.data[:, :, present(self.time.conv), 0, 0])
 
 
 class Subsample(nn.Module):

@@ -21,12 +21,31 @@ class MaxPool(nn.Module):
 
     Every started window counts (ceil rounding, as Caffe rounds), except where padding is given.
 
+    Args:
+        causal: all padding of time comes before the clip.
     Shape: (N, C, T, H, W) -> (N, C, T', H', W'), at least 1 each.
     """
 
-    def __init__(self, kernel: Triple, stride: Triple, padding: Triple = (0, 0, 0)) -> None:
+    def __init__(
+        self,
+        kernel: Triple,
+        stride: Triple,
+        padding: Triple = (0, 0, 0),
+        causal: bool = False,
+    ) -> None:
         super().__init__()
-        self.kernel, self.stride, self.padding = kernel, stride, padding
+        if causal and not 0 < 2 * padding[0] == kernel[0] - 1:
+            raise ValueError(
+                f"a causal window {kernel} with padding {padding[0]} of time; wanted half of its "
+                "length, (kernel - 1) / 2, and more than 0"
+            )
+        self.kernel, self.stride, self.padding, self.causal = kernel, stride, padding, causal
+
+    @property
+    def time_padding(self) -> tuple[int, int]:
+        """Empty frames before and after a clip."""
+        pad = self.padding[0]
+        return (2 * pad, 0) if self.causal else (pad, pad)
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t2 h2 w2"]:
         if self.kernel == self.stride == (2, 1, 1) and x.shape[2] % 2 == 0:
@@ -42,7 +61,11 @@ class MaxPool(nn.Module):
                 images, kernel[1:], self.stride[1:], self.padding[1:], ceil_mode=not padded
             )
             return y.reshape(x.shape[0], x.shape[2], *y.shape[1:]).transpose(1, 2)
-        return F.max_pool3d(x, kernel, self.stride, self.padding, ceil_mode=not padded)
+        padding = self.padding
+        if self.causal:
+            x = F.pad(x, (0, 0, 0, 0, *self.time_padding), value=-torch.inf)
+            padding = (0, *padding[1:])
+        return F.max_pool3d(x, kernel, self.stride, padding, ceil_mode=not padded)
 
     def extra_repr(self) -> str:
         return f"kernel={self.kernel}, stride={self.stride}, padding={self.padding}"
@@ -122,6 +145,7 @@ class StemSpec:
     pool: SpacePool = "pad"
     time_pool: int = 1
     middle: int | None = None  # channels between space and time of a (2+1)-D stem; None: one kernel
+    causal: bool = False  # kernels and windows see the frame and those before it
 
     def __post_init__(self) -> None:
         (kt, kh, kw), st = self.kernel, self.stride[0]
@@ -144,6 +168,11 @@ class StemSpec:
                 "channels, and a kernel with an extent in time to take apart"
             )
 
+    @property
+    def looks_along_time(self) -> bool:
+        """Whether a window here reaches over the frames beside its own."""
+        return (self.kernel[0] > 1 and self.kernel[0] % 2 == 1) or self.pool == "pad3d"
+
 
 class Stem(nn.Module):
     """Convolution, batch norm, ReLU, max pooling; in the (2+1)-D form two convolutions.
@@ -159,10 +188,12 @@ class Stem(nn.Module):
         kt, kh, kw = spec.kernel
         pad_t = kt // 2 if kt % 2 else 0
         self.fill = FillPiece(spec.stride[0] if kt == spec.stride[0] else 1)
-        pad = (pad_t, kh // 2, kw // 2)
+        pad, causal = (pad_t, kh // 2, kw // 2), spec.causal and pad_t > 0
         self.middle = spec.middle
         if spec.middle is None:
-            self.conv = Conv3d(cin, cout, spec.kernel, stride=spec.stride, padding=pad)
+            self.conv = Conv3d(
+                cin, cout, spec.kernel, stride=spec.stride, padding=pad, causal=causal
+            )
         else:
             st, sh, sw = spec.stride
             self.space = Conv3d(
@@ -170,14 +201,19 @@ class Stem(nn.Module):
             )
             self.space_norm = norm(spec.middle)
             self.time = Conv3d(
-                spec.middle, cout, (kt, 1, 1), stride=(st, 1, 1), padding=(pad_t, 0, 0)
+                spec.middle,
+                cout,
+                (kt, 1, 1),
+                stride=(st, 1, 1),
+                padding=(pad_t, 0, 0),
+                causal=causal,
             )
         self.norm = norm(cout)
         self.act = nn.ReLU(inplace=True)
         self.time_pool = time_pool(spec.time_pool)
         self.pool: nn.Module = nn.Identity()
         if spec.pool == "pad3d":
-            self.pool = MaxPool((3, 3, 3), (2, 2, 2), (1, 1, 1))
+            self.pool = MaxPool((3, 3, 3), (2, 2, 2), (1, 1, 1), spec.causal)
         elif spec.pool != "none":
             edge = 1 if spec.pool == "pad" else 0
             self.pool = MaxPool((1, 3, 3), (1, 2, 2), (0, edge, edge))

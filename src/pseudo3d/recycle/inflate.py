@@ -87,7 +87,8 @@ def inflate(
 
 def _changes(net: Network, state: Mapping[str, Tensor], still: int) -> tuple[str, ...]:
     """What was done to the 2-D weights, and to what a 2-D network has not, in words."""
-    extent = "T (the center frame)" if isinstance(net, ResNet3d) else "1"
+    place = "last" if getattr(net.cfg, "causal", False) else "center"
+    extent = f"T (the {place} frame)" if isinstance(net, ResNet3d) else "1"
     kernels = sum(v.ndim == 4 for v in state.values())
     told = [f"{kernels} kernels k x k to {extent} x k x k"]
     if still:
@@ -140,7 +141,7 @@ def _fill(
             wrong.append(f"{key} is missing")
             continue
         used.add(key)
-        value = _inflated(state[key], ours)
+        value = _inflated(state[key], ours, getattr(net.cfg, "causal", False))
         if value.shape == ours.shape:
             new[name] = value
         else:
@@ -165,13 +166,13 @@ def _still(net: Network) -> int:
     return len(pairs)
 
 
-def _inflated(value: Tensor, like: Tensor) -> Tensor:
-    """k x k -> T x k x k with the kernel in the center frame and zeros elsewhere."""
+def _inflated(value: Tensor, like: Tensor, causal: bool) -> Tensor:
+    """k x k -> T x k x k with the kernel on the present frame and zeros elsewhere."""
     if value.ndim != 4 or like.ndim != 5:
         return value
     frames = like.shape[2]
     out = value.new_zeros(*value.shape[:2], frames, *value.shape[2:])
-    out[:, :, frames // 2] = value
+    out[:, :, frames - 1 if causal else frames // 2] = value
     return out
 
 

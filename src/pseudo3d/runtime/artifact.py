@@ -47,6 +47,11 @@ class Spec:
         """
         try:
             plain = json.loads(text)
+            if "stream" in plain:
+                raise WeightsError(
+                    "made with --stream: it takes frames and a state, not clips; open it with "
+                    "ExportedStream, or export again without --stream"
+                )
             if plain.pop("artifact") != _FORMAT:
                 raise WeightsError("made by a newer pseudo3d; `pip install -U pseudo3d`")
             plain["card"] = Card.from_json(json.dumps(plain["card"]))

@@ -93,20 +93,20 @@ def export(
     net = deepcopy(network) if isinstance(network, Network) else load(network)
     net = net.to("cpu", torch.float32).eval()
     spec = Spec(
-        card=_card(net),
+        card=card_of(net),
         layout="clips" if to == "openvino" else "frames",
         clip=_clip(net, frames, size),
         precision=precision,
     )
-    with _draft(out) as draft:
+    with draft(out) as path:
         axes = None
         if to == "onnx":
-            axes = _write_onnx(net, spec, draft)
-            parity = _compare(net, OnnxArtifact(draft), None)
+            axes = _write_onnx(net, spec, path)
+            parity = _compare(net, OnnxArtifact(path), None)
         else:
-            _write_openvino(net, spec, draft, calibration)
-            parity = _compare(net, OpenVinoArtifact(draft), calibration)
-        written = sum(file.stat().st_size for file in draft.parent.iterdir())
+            _write_openvino(net, spec, path, calibration)
+            parity = _compare(net, OpenVinoArtifact(path), calibration)
+        written = sum(file.stat().st_size for file in path.parent.iterdir())
     return Exported(path=out, spec=spec, parity=parity, size=written, axes=axes)
 
 
@@ -141,7 +141,7 @@ def check_choice(out: Path, to: Target, precision: Precision, *, calibrated: boo
         check_precision(precision, require("openvino", "export").Core())
 
 
-def _card(net: Network) -> Card:
+def card_of(net: Network) -> Card:
     """What the checkpoint says; of a network made by hand, its name and config."""
     if isinstance(net.card, Card):
         return net.card
@@ -168,7 +168,7 @@ def _clip(
 
 
 @contextmanager
-def _draft(out: Path) -> Iterator[Path]:
+def draft(out: Path) -> Iterator[Path]:
     """A folder beside `out`; its files take their places at the end, or vanish with it.
 
     Raises:

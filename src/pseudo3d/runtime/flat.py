@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network
+from pseudo3d.nn.conv import time_padding
 from pseudo3d.nn.shift import TimeShift
 from pseudo3d.nn.stem import AtLeast, FillPiece, MaxPool
 from pseudo3d.runtime.fold import fold, is_add, is_relu, module_of
@@ -120,11 +121,13 @@ class _Convolution(_Part):
         kt, kh, kw = conv.kernel_size
         (st, sh, sw), (dt, dh, dw) = conv.stride, conv.dilation
         pt, ph, pw = (int(p) for p in conv.padding)
-        super().__init__((frames + 2 * pt - dt * (kt - 1) - 1) // st + 1)
+        self.around = time_padding(conv)
+        super().__init__((frames + sum(self.around) - dt * (kt - 1) - 1) // st + 1)
         self.given, self.taps, self.step = frames, [dt * k for k in range(kt)], st
         self.replicate = conv.padding_mode == "replicate"
-        self.pad_t, self.pad = pt, (pw, pw, ph, ph)
-        self.rows = kh == kw == 1 and kt > 1 and not (self.replicate and pt) and not (ph or pw)
+        self.pad = (pw, pw, ph, ph)
+        bent = self.replicate or self.around[0] != self.around[1]  # not what a 2-D kernel pads
+        self.rows = kh == kw == 1 and kt > 1 and not (bent and pt) and not (ph or pw)
         self.every = (sh, sw)
         weight = conv.weight.detach()
         space: tuple[Any, ...] = ((sh, sw), 0 if self.replicate else (ph, pw), (dh, dw))
@@ -156,13 +159,12 @@ class _Convolution(_Part):
 
     def _channels(self, x: Tensor) -> Tensor:
         """The frames under each tap of the kernel, side by side as channels."""
-        if len(self.taps) == 1 and self.step == 1 and not self.pad_t:
+        if len(self.taps) == 1 and self.step == 1 and not any(self.around):
             return x
         _, c, h, w = x.shape
-        if self.pad_t:
-            mode = _pad_time if self.replicate else _zeros_around
-            x = mode(x, self.given, self.pad_t, self.pad_t)
-        clips = x.reshape(-1, self.given + 2 * self.pad_t, c, h * w)
+        if any(self.around):
+            x = (_pad_time if self.replicate else _zeros_around)(x, self.given, *self.around)
+        clips = x.reshape(-1, self.given + sum(self.around), c, h * w)
         last = (self.frames - 1) * self.step + 1
         taps = [clips[:, tap : tap + last : self.step] for tap in self.taps]
         return torch.cat(taps, 2).reshape(-1, c * len(taps), h, w)
@@ -173,9 +175,10 @@ class _Pool(_Part):
 
     def __init__(self, pool: MaxPool, frames: int) -> None:
         ceil = not any(pool.padding)  # as `MaxPool` has it
-        stride, pad = pool.stride[0], pool.padding[0]
+        stride, pad = pool.stride[0], 0 if pool.causal else pool.padding[0]
         kernel = min(pool.kernel[0], frames) if ceil else pool.kernel[0]
-        room = frames + 2 * pad - kernel
+        self.before = pool.time_padding[0] if pool.causal else 0
+        room = frames + self.before + 2 * pad - kernel
         super().__init__((-(-room // stride) if ceil else room // stride) + 1)
         self.pool, self.given, self.ceil = pool, frames, ceil
         self.time = (kernel, stride, pad)
@@ -186,6 +189,8 @@ class _Pool(_Part):
         kernel, stride, pad = self.time
         if kernel > 1 or stride > 1:
             image = x.reshape(-1, self.given, c, h * w).transpose(1, 2)
+            if self.before:
+                image = F.pad(image, (0, 0, self.before, 0), value=-torch.inf)
             image = F.max_pool2d(image, (kernel, 1), (stride, 1), (pad, 0), ceil_mode=self.ceil)
             x = image.transpose(1, 2).reshape(-1, c, h, w)
         (_, kh, kw), space = self.pool.kernel, self.pool.stride[1:]

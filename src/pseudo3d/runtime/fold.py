@@ -11,9 +11,11 @@ from typing import Any, Literal
 
 import jaxtyping
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from pseudo3d.models.network import Network, check_clip
+from pseudo3d.nn.conv import present, time_padding
 from pseudo3d.nn.forms import Subsample
 
 _ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
@@ -99,9 +101,26 @@ def _simplify(gm: fx.GraphModule, node: fx.Node) -> None:
         _become(gm, node, operator.add, node.args[:2])
 
 
+class CausalConv(nn.Conv3d):
+    """An `nn.Conv3d` whose padding of time all comes before the clip."""
+
+    causal = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, ph, pw = (int(p) for p in self.padding)
+        lead = time_padding(self)
+        if self.padding_mode == "zeros":
+            x = F.pad(x, (0, 0, 0, 0, *lead))
+        else:
+            x = F.pad(x, (pw, pw, ph, ph, *lead), mode=self.padding_mode)
+            ph = pw = 0
+        rest = (self.stride, (0, ph, pw), self.dilation, self.groups)
+        return F.conv3d(x, self.weight, self.bias, *rest)
+
+
 def _plain(conv: nn.Conv3d) -> nn.Conv3d:
     """An `nn.Conv3d` with bias; ours computes the same, along other ways."""
-    plain = nn.Conv3d(
+    plain = (CausalConv if getattr(conv, "causal", False) else nn.Conv3d)(
         conv.in_channels,
         conv.out_channels,
         conv.kernel_size,  # type: ignore[arg-type]  # torch stores triples as tuples of any length
@@ -150,7 +169,7 @@ def _fold_factor(gm: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _fold_skip(gm: fx.GraphModule, node: fx.Node) -> None:
-    """factor * x + conv(x) is one convolution: the identity goes to the middle of its kernel."""
+    """factor * x + conv(x) is one convolution: the identity goes to the kernel's own voxel."""
     if not is_add(node):
         return
     for one, other in (node.args, node.args[::-1]):
@@ -158,8 +177,8 @@ def _fold_skip(gm: fx.GraphModule, node: fx.Node) -> None:
         if not isinstance(one, fx.Node) or not isinstance(conv, nn.Conv3d):
             continue
         if len(one.users) == 1 and one.args[0] is x and _keeps_shape(conv):
-            t, h, w = (int(k) // 2 for k in conv.kernel_size)
-            conv.weight[:, :, t, h, w] += factor * torch.eye(conv.out_channels).double()
+            h, w = (int(k) // 2 for k in conv.kernel_size[1:])
+            conv.weight[:, :, present(conv), h, w] += factor * torch.eye(conv.out_channels).double()
             _replace(gm, node, one)
             if isinstance(other, fx.Node) and other is not x and not other.users:
                 gm.graph.erase_node(other)

@@ -101,7 +101,10 @@ class _Pool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride, padding = self.pool.kernel, self.pool.stride, self.pool.padding
-        if any(padding):
+        if self.pool.causal:
+            x = F.pad(x, (0, 0, 0, 0, *self.pool.time_padding), value=-torch.inf)
+            padding = (0, *padding[1:])
+        if any(self.pool.padding):
             return F.max_pool3d(x, kernel, stride, padding)
         fitting = [min(k, size) for k, size in zip(kernel, x.shape[2:], strict=True)]
         return F.max_pool3d(x, fitting, stride, ceil_mode=True)

@@ -46,7 +46,7 @@ class Lowered:
         self.name, self.card, self.cfg, self.precision = net.name, net.card, net.cfg, precision
         self._type = _TYPES[precision]
         gm = fold(net, "features")
-        self._lines = list(_lines(gm, _Roots(gm), self._type))
+        self._lines = list(_lines(gm, Roots(gm), self._type))
         self._head = [p.detach().float().clone() for p in net.head.parameters()]
 
     @torch.inference_mode()
@@ -102,7 +102,7 @@ def optimize(
     return fast
 
 
-class _Roots:
+class Roots:
     """Which nodes of a folded graph become one line: conv, conv + other, relu of either."""
 
     def __init__(self, gm: fx.GraphModule) -> None:
@@ -143,7 +143,7 @@ class _Roots:
         return conv, inputs, relu
 
 
-def _lines(gm: fx.GraphModule, roots: _Roots, dtype: torch.dtype) -> Iterator[_Line]:
+def _lines(gm: fx.GraphModule, roots: Roots, dtype: torch.dtype) -> Iterator[_Line]:
     """Turn a folded graph into lines, each with the values that end with it."""
     raw: list[tuple[fx.Node, Step, list[Any]]] = []
     for node in gm.graph.nodes:
@@ -165,7 +165,7 @@ def _lines(gm: fx.GraphModule, roots: _Roots, dtype: torch.dtype) -> Iterator[_L
 
 
 def _step(
-    gm: fx.GraphModule, roots: _Roots, node: fx.Node, dtype: torch.dtype
+    gm: fx.GraphModule, roots: Roots, node: fx.Node, dtype: torch.dtype
 ) -> tuple[Step, list[Any]]:
     """What computes a node, and the nodes it takes."""
     if (parts := roots.parts(node)) is not None:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pseudo3d.nn.conv import time_padding
 from pseudo3d.runtime.packed import PackedConv
 from pseudo3d.runtime.views import clip, dense, frames, pieces, positions
 
@@ -17,18 +18,30 @@ class Convolution:
 
     Flat in time: images. Flat in space: an image of T rows. As long as its stride in time: images
     with the frames of a piece as channels. Else: as it is.
+
+    Args:
+        alone: the padding of time is in the input already.
     """
 
-    def __init__(self, conv: nn.Conv3d, dtype: torch.dtype, *, relu: bool) -> None:
+    def __init__(
+        self, conv: nn.Conv3d, dtype: torch.dtype, *, relu: bool, alone: bool = False
+    ) -> None:
         kt, kh, kw = conv.kernel_size
         (st, sh, sw), (dt, dh, dw) = conv.stride, conv.dilation
         pt, ph, pw = (int(p) for p in conv.padding)
-        self.pads = (pw, pw, ph, ph, pt, pt)
-        self.replicate = conv.padding_mode == "replicate" and any(self.pads)
-        if self.replicate:
-            pt = ph = pw = 0
+        before, after = (0, 0) if alone else time_padding(conv)
+        pt = 0 if alone else pt
+        pads = (pw, pw, ph, ph, before, after)
+        mode = "constant"
+        if conv.padding_mode == "replicate" and any(pads):
+            mode, pt, ph, pw = "replicate", 0, 0, 0
+        elif before != after:  # the kernels pad both ends alike
+            pads, pt = (0, 0, 0, 0, before, after), 0
+        else:
+            pads = (0,) * 6
+        self.pads, self.mode = pads, mode
         weight, space = conv.weight.detach(), ((sh, sw), (ph, pw), (dh, dw))
-        self.prepare: Step = dense if self.replicate else _same
+        self.prepare: Step = dense if any(pads) else _same
         self.view: Step = frames
         if kt == 1 and pt == 0:
             weight = weight[:, :, 0]
@@ -49,8 +62,8 @@ class Convolution:
         self.conv = PackedConv(weight.to(dtype), bias.to(dtype), *space, conv.groups, relu=relu)
 
     def __call__(self, x: Tensor, other: Tensor | None = None, spare: bool = False) -> Tensor:
-        if self.replicate:
-            x = F.pad(x, self.pads, mode="replicate")
+        if any(self.pads):
+            x = F.pad(x, self.pads, mode=self.mode)
         x = self.prepare(x)
         n, _, t, h, w = x.shape
         seen = None if other is None else self.view(other)

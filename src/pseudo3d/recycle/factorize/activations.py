@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pseudo3d.nn.conv import time_padding
 from pseudo3d.nn.factor import Factorized, Order
 from pseudo3d.recycle.factorize.solve import Moments, unfold
 
@@ -211,4 +212,4 @@ def padding(conv: nn.Conv3d) -> list[tuple[int, int]]:
     if conv.padding == "same":
         reach = [d * (k - 1) for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
         return [(r // 2, r - r // 2) for r in reach]
-    return [(int(p), int(p)) for p in conv.padding]
+    return [time_padding(conv), *((int(p), int(p)) for p in conv.padding[1:])]

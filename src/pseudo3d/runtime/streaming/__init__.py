@@ -1,0 +1,1 @@
+"""A network as a machine that takes frames as they come and keeps only what it still needs."""
