@@ -17,6 +17,7 @@ from pseudo3d.cli.common import (
     use_threads,
 )
 from pseudo3d.cli.running import Precision, Runtime, Runtimes, Weights, open_model
+from pseudo3d.cli.segments import Aim, Aims, Pictures, Rule, SaveRule, Tune, VideoFolder
 
 if TYPE_CHECKING:
     from pseudo3d.engine.evaluate import Evaluation
@@ -41,7 +42,30 @@ def evaluate(
     ] = False,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Scans: save the probabilities of every one, for `p3d compare` (CSV)."),
+        typer.Option(
+            help="Scans: save the probabilities of every one, for `p3d compare` (CSV). Segments: "
+            "save what was found (.json or .csv)."
+        ),
+    ] = None,
+    segments: Annotated[
+        bool,
+        typer.Option(
+            "--segments",
+            help="Score what is found from when to when in long videos. DATA: a CSV of "
+            "path,label,start,end, or ActivityNet's JSON.",
+        ),
+    ] = False,
+    rule: Rule = None,
+    tune: Tune = None,
+    aim: Aim = Aims.f1,
+    save_rule: SaveRule = None,
+    videos: VideoFolder = None,
+    timelines: Pictures = None,
+    window: Annotated[
+        float | None, typer.Option(min=0.01, help="Segments: seconds per window.")
+    ] = None,
+    hop: Annotated[
+        float | None, typer.Option(min=0.01, help="Segments: seconds between windows.")
     ] = None,
     cache: Cache = "auto",
     runtime: Runtime = Runtimes.auto,
@@ -51,6 +75,25 @@ def evaluate(
 ) -> None:
     """Score a network: clip and video accuracy, per class, with the protocol beside them."""
     use_threads(threads)
+    if segments:
+        from pseudo3d.cli.segment_scores import SegmentScoring, score_segments
+
+        how = SegmentScoring(
+            split=split,
+            rule=tuple(rule or ()),
+            tune=tune,
+            aim=aim.value,
+            save_rule=save_rule,
+            videos=videos,
+            window=window,
+            hop=hop,
+            predictions=predictions,
+            timelines=timelines,
+        )
+        score_segments(weights, data, how, (runtime, precision, threads), json=json)
+        return
+    if rule or tune or save_rule or videos or timelines or window or hop:
+        raise typer.BadParameter("--rule, --tune, --window and the like go with --segments")
     from pseudo3d.cli.volumes import ScanScoring, evaluate_scans, holds_scans
 
     if holds_scans(data):

@@ -10,6 +10,7 @@ import typer
 
 from pseudo3d.cli.common import Json, Threads, note, progress_bar, say, say_json, use_threads
 from pseudo3d.cli.running import Precision, Runtime, Runtimes, Weights, open_model
+from pseudo3d.cli.segments import Cut, Cutting, Rule, Segments
 
 if TYPE_CHECKING:
     from pseudo3d.engine.predict import Prediction
@@ -31,6 +32,9 @@ def predict(
         Path | None, typer.Option(help="Save the video with its label on every frame (MP4).")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Save one row per window.")] = None,
+    segments: Segments = None,
+    rule: Rule = None,
+    cut: Cut = None,
     out: Annotated[
         Path | None, typer.Option(help="Scans: folder for mask, map, pictures, page and JSON.")
     ] = None,
@@ -55,7 +59,10 @@ def predict(
     use_threads(threads)
     from pseudo3d.cli.scan_outputs import predict_scans, scans_among
 
+    cutting = Cutting.of(segments, rule, cut)
     if scans := scans_among(videos):
+        if cutting is not None:
+            raise typer.BadParameter("--segments and --cut are for videos; these are scans")
         reading: dict[str, Any] = {
             "series": series,
             "index": index,
@@ -69,7 +76,10 @@ def predict(
     files = _files(videos)
     model = open_model(weights, runtime, precision, threads)
     plan = Windows(seconds=window, hop=hop, views=views)
+    if cutting is not None:
+        plan = cutting.windows(model, plan)
     found: list[Prediction] = []
+    more: dict[str, dict[str, Any]] = {}
     failed: dict[Path, str] = {}
     bar = json or not sys.stdout.isatty()  # else the printed answers show the progress
     with closing(_answers(model, files, plan, bar=bar)) as answers:
@@ -79,13 +89,19 @@ def predict(
                 note(f"error: {result}")
                 continue
             found.append(result)
-            _tell(result, None if json else top)
-            _pictures(result, file, _for(timeline, file, files), _for(annotate, file, files))
+            _tell(result, None if json or cutting is not None else top)
+            picture = _for(timeline, file, files)
+            if cutting is not None:
+                more[result.source] = cutting.take(file, result, picture, json=json)
+                picture = None
+            _pictures(result, file, picture, _for(annotate, file, files))
     if csv is not None:
         _save_csv(found, csv)
+    if cutting is not None:
+        cutting.save()
     if json:
         say_json(
-            [result.to_dict(top) for result in found]
+            [result.to_dict(top) | more.get(result.source, {}) for result in found]
             + [{"source": str(file), "error": why} for file, why in failed.items()]
         )
     if failed:

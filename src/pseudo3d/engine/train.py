@@ -260,7 +260,8 @@ def _finish(
     net: Network, parts: Parts, pre: Preprocessing, job: Job, store: FrameStore, trainer: Trainer
 ) -> Path:
     """Save the weights, then drop what only an unfinished run needs."""
-    lengths = [float(store.read(item).times[-1]) for item in parts.train.items[:64]]
+    taken = [store.read(item).times for item in parts.train.items[:64]]
+    lengths = [float(times[-1] - times[0]) for times in taken]  # of spans, not of files
     training: dict[str, Any] = {
         "items": len(parts.train.items),
         "quarantined": sorted(str(path) for path in store.quarantined),
