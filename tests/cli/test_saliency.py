@@ -1,0 +1,146 @@
+"""`p3d explain` on small videos and scans: what it prints, and what it leaves behind."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from pseudo3d.cli import saliency
+from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.scans.preprocess import ScanPreprocessing
+from pseudo3d.data.video import probe
+from pseudo3d.data.writer import write_video
+from pseudo3d.errors import Pseudo3dError
+from pseudo3d.models import create_model
+from pseudo3d.weights import save
+
+pytest.importorskip("captum", reason="gradients need the extra `explain`")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A network with random weights and two videos; one for scans, and a scan without geometry."""
+    home = tmp_path_factory.mktemp("saliency")
+    torch.manual_seed(0)
+    small = {"widths": (4, 8, 8, 8), "stem_width": 4, "num_classes": 2}
+    pre = Preprocessing(frames=4, resize=18, size=(16, 16), mean=(0.5,) * 3, std=(0.25,) * 3)
+    save(create_model("p3d_nano", **small), home / "net.safetensors", classes=("a", "b"),
+         preprocessing=pre)  # fmt: skip
+    (home / "films").mkdir()
+    for name in ("one", "two"):
+        noise = torch.randint(0, 256, (3, 12, 18, 24), dtype=torch.uint8)
+        write_video(home / "films" / f"{name}.mp4", noise, fps=10)
+    volumes = create_model("p3d_volume", widths=(4, 8, 8), stem_width=4, num_classes=2)
+    scans = ScanPreprocessing(size=(8, 8, 8), mean=(0.0,), std=(1.0,))
+    save(volumes, home / "scan.safetensors", classes=("well", "ill"), preprocessing=scans,
+         training={"task": "classify"})  # fmt: skip
+    np.save(home / "scan.npy", np.random.default_rng(0).normal(size=(8, 9, 10)).astype("f4"))
+    return home
+
+
+@pytest.fixture
+def run():
+    """Run a command and return its result; what it raises is raised."""
+    app = typer.Typer()
+    saliency.add_to(app)
+
+    def call(*words, code=0):
+        line = [str(word) for word in words]
+        done = CliRunner().invoke(app, line, catch_exceptions=False)
+        assert done.exit_code == code, done.output
+        return done
+
+    return call
+
+
+def test_a_video_gets_film_gif_strip_curve_arrays_and_json(run, home, tmp_path):
+    film = home / "films" / "one.mp4"
+    done = run(home / "net.safetensors", film, "--out", tmp_path / "new", "--class", "b")
+    source, target, answer, verdict = done.stdout.strip().split("\t")
+    assert (source, target) == (str(film), "b")
+    assert 0 <= float(answer) <= 1
+    assert verdict.startswith("the map ")
+    names = {path.name for path in (tmp_path / "new").iterdir()}
+    assert names == {
+        "one.mp4", "one.gif", "one_strip.png", "one_importance.png", "one.npz", "one.json",
+    }  # fmt: skip
+    assert probe(tmp_path / "new" / "one.mp4").width == 320
+    told = json.loads((tmp_path / "new" / "one.json").read_text())
+    assert told["target"] == "b"
+    assert told["label"] in "ab"
+    assert told["test"]["sentence"] == verdict
+    with np.load(tmp_path / "new" / "one.npz") as arrays:
+        assert arrays["heat"].shape == (4, 16, 16)
+        assert arrays["importance"].sum() == pytest.approx(1)
+        assert arrays["times"].tolist() == told["times"]
+
+
+def test_a_folder_is_summed_up_and_a_broken_file_does_not_stop_it(run, home, tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    for path in (home / "films").iterdir():
+        (films / path.name).write_bytes(path.read_bytes())
+    (films / "broken.mp4").write_bytes(b"no video")
+    words = (home / "net.safetensors", films, "--method", "occlusion", "--at", "0.3")
+    done = run(*words, "--json", code=1)
+    told = json.loads(done.stdout)
+    assert [set(row) >= {"target", "verdict", "importance"} for row in told] == [True, True, False]
+    assert "broken.mp4" in told[2]["source"]
+    assert told[2]["error"]
+    assert "of 2 maps show what the answer rests on" in done.stderr
+    assert [row["layer"] for row in told[:2]] == [None, None]
+
+
+def test_options_reach_the_map(run, home):
+    words = (home / "net.safetensors", home / "films" / "one.mp4", "--no-check", "--json")
+
+    def of(*more):
+        (row,) = json.loads(run(*words, *more).stdout)
+        return row
+
+    plain = of()
+    assert plain["test"] is None
+    assert plain["verdict"] == "the map was not tested"
+    assert of("--layer", "stem")["layer"] == "stem"
+    ways = [
+        of("--method", "integrated"),
+        of("--method", "integrated", "--baseline", "blur"),
+        of("--method", "random"),
+        of("--method", "random", "--seed", "1"),
+    ]
+    curves = [tuple(row["importance"]) for row in (plain, *ways)]
+    assert len(set(curves)) == len(curves)
+    assert ways[0]["completeness"] < 0.1
+
+
+def test_all_of_a_video_can_be_asked_for(run, home):
+    words = (home / "net.safetensors", home / "films" / "one.mp4", "--no-check", "--json")
+    (row,) = json.loads(run(*words, "--whole").stdout)
+    assert row["span"][0] == 0
+    assert sum(row["importance"]) == pytest.approx(1, abs=1e-4)
+    assert "not both" in run(*words, "--whole", "--at", "1", code=2).stderr
+
+
+def test_a_scan_goes_through_the_same_command(run, home, tmp_path):
+    pytest.importorskip("nibabel", reason="writing NIfTI needs the extra `scans`")
+    words = (home / "scan.safetensors", home / "scan.npy", "--out", tmp_path)
+    (row,) = json.loads(run(*words, "--no-check", "--json").stdout)
+    assert row["use"] == "research use only"
+    assert row["target"] in ("well", "ill")
+    assert len(row["importance"]) == 8
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"scan_heat.nii.gz", "scan_planes.png", "scan.html", "scan.json", "scan.npz"}
+    assert "the time of a video" in run(*words, "--at", "1", code=1).stderr
+
+
+def test_inputs_with_the_same_name_get_files_of_their_own(home, tmp_path):
+    paths = [tmp_path / "a" / "x.mp4", tmp_path / "b" / "x.mp4", tmp_path / "x.nii.gz"]
+    assert [name for _, name in saliency._named(paths)] == ["x", "x_2", "x_3"]
+
+
+def test_nothing_to_explain_is_said(run, home, tmp_path):
+    with pytest.raises(Pseudo3dError, match="no video and no scan"):
+        run(home / "net.safetensors", tmp_path)
