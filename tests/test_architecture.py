@@ -17,8 +17,8 @@ LOWER = {"models", "recycle", "weights", "data", "runtime", "scores"}
 # What each part must not import of the package ("*" is the root, the lazy door). Arrows run
 # cli, serve -> engine, protocols, explain, report -> models, recycle, data, runtime, weights -> nn.
 UPPER = {
-    "engine", "features", "protocols", "explain", "report", "bench", "demo", "serve", "cluster",
-    "cli",
+    "engine", "features", "protocols", "explain", "report", "bench", "demo", "watch", "serve",
+    "cluster", "cli",
 }  # fmt: skip
 FORBIDDEN = {
     "nn": {*LOWER, *UPPER, "*"},
@@ -28,13 +28,14 @@ FORBIDDEN = {
     "data": {"models", "recycle", "weights", "scores", *UPPER},
     "scores": {"nn", *(LOWER - {"scores"}), *UPPER, "*"},
     "runtime": UPPER,
-    "engine": {"features", "protocols", "explain", "bench", "demo", "cli", "serve"},
-    "features": {"protocols", "explain", "bench", "demo", "cli", "serve"},
-    "protocols": {"explain", "bench", "demo", "cli", "serve"},
-    "explain": {"demo", "cli", "serve"},
-    "report": {"explain", "demo", "cli", "serve"},
-    "bench": {"engine", "explain", "demo", "cli", "serve"},
-    "demo": {"cli", "serve"},
+    "engine": {"features", "protocols", "explain", "bench", "demo", "cli", "watch", "serve"},
+    "features": {"protocols", "explain", "bench", "demo", "cli", "watch", "serve"},
+    "protocols": {"explain", "bench", "demo", "cli", "watch", "serve"},
+    "explain": {"demo", "cli", "watch", "serve"},
+    "report": {"explain", "demo", "cli", "watch", "serve"},
+    "bench": {"engine", "explain", "demo", "cli", "watch", "serve"},
+    "demo": {"cli", "watch", "serve"},
+    "watch": {"features", "protocols", "explain", "bench", "demo", "cli", "serve"},
     "serve": {"cli"},
     "cluster": {"cli"},
     "errors": {"nn", *LOWER, *UPPER, "*"},

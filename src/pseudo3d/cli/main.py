@@ -19,10 +19,13 @@ from pseudo3d.cli import (
     predict,
     protocol,
     report,
+    saliency,
+    serve,
     study,
     train,
     view,
     volume,
+    watch,
     weights,
 )
 from pseudo3d.errors import Pseudo3dError
@@ -40,8 +43,8 @@ def about() -> None:
 
 
 COMMANDS = (
-    demo, train, report, evaluate, compare, predict, view, explain, study, features, protocol,
-    export, convert, factorize, pack, weights, info, volume, bench,
+    demo, train, report, evaluate, compare, predict, watch, view, serve, explain, saliency,
+    study, features, protocol, export, convert, factorize, pack, weights, info, volume, bench,
 )  # fmt: skip
 for module in COMMANDS:
     module.add_to(app)
