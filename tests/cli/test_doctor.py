@@ -40,7 +40,8 @@ def test_every_part_has_one_row_and_this_machine_is_healthy(rows):
 
 def test_extras_are_those_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(doctor.EXTRAS) == set(project["optional-dependencies"]) - {"dev", "docs", "peers"}
+    ours = {"dev", "docs", "peers", "browser"}  # for those who work on the project
+    assert set(doctor.EXTRAS) == set(project["optional-dependencies"]) - ours
 
 
 def test_a_missing_extra_names_the_command_that_brings_it(monkeypatch):

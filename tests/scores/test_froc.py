@@ -87,6 +87,8 @@ def test_peaks_are_apart_in_millimeters_and_the_surest_come_first():
     assert len(peaks(heat, (3.0, 1.0, 1.0), radius=7.0).scores) == 2
     assert len(peaks(heat, (3.0, 1.0, 1.0), radius=1.0).scores) == 4
     assert len(peaks(heat, (1.0, 1.0, 1.0), radius=1.0, least=0.45).scores) == 2
+    halves = peaks(heat.astype(np.float16), (3.0, 1.0, 1.0), radius=4.0)  # as predict_scan gives
+    assert np.array_equal(halves.points, found.points)
     assert len(peaks(heat, (1.0, 1.0, 1.0), radius=1.0, most=1).scores) == 1
 
 

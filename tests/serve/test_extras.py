@@ -8,8 +8,11 @@ import torch
 
 from pseudo3d.data.cache import Frames
 from pseudo3d.data.video import read_video
+from pseudo3d.engine.predict import predict
+from pseudo3d.engine.segments import SegmentRule, segment_windows, segments_of
 from pseudo3d.engine.windows import Cutter, Piece, Windows
 from pseudo3d.features.sources import open_extractor
+from pseudo3d.weights import load
 
 
 def test_an_explanation_covers_every_frame_and_the_whole_picture(running, films):
@@ -38,14 +41,27 @@ def test_a_long_video_is_explained_in_order_of_time(running, films):
     assert sum(found["importance"]["values"]) == pytest.approx(1, abs=1e-4)
 
 
-def test_segments_come_with_the_prediction_and_alone(running, films):
+def test_segments_come_with_the_prediction(running, films):
     found = running.post(films[3], segments=True).json()
-    alone = running.post(films[3], "/segments").json()
-    assert alone["segments"] == found["segments"]
-    assert alone["duration"] == found["duration"]
     for part in found["segments"]:
         assert set(part) == {"start", "end", "label", "score"}
         assert 0 <= part["start"] < part["end"] <= found["duration"] + 0.1
+
+
+@pytest.mark.parametrize("which", [0, 3])
+def test_segments_alone_are_those_of_the_library_also_of_a_short_video(
+    running, weights, films, which
+):
+    net = load(weights)
+    whole = predict(net, films[which], windows=segment_windows(net))
+    assert len(whole.starts) > 1
+    found = running.post(films[which], "/segments").json()["segments"]
+    expected = segments_of(whole, SegmentRule())
+    assert [part["label"] for part in found] == [part.label for part in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours["start"] == pytest.approx(theirs.start, abs=2e-3)
+        assert ours["end"] == pytest.approx(theirs.end, abs=2e-3)
+        assert ours["score"] == pytest.approx(theirs.score, abs=1e-4)
 
 
 def test_features_are_those_of_the_library(running, weights, films):

@@ -99,6 +99,10 @@ def test_every_answer_says_what_browsers_may_do(running, path):
     assert "server" not in headers
 
 
+def test_the_pages_own_files_are_asked_for_again_after_an_upgrade(running):
+    assert running.client.get("/static/app.js").headers["cache-control"] == "no-cache"
+
+
 def test_the_frame_of_a_scans_page_has_no_origin_and_reaches_nothing(running):
     policy = running.client.get("/static/frame.html").headers["content-security-policy"]
     assert "sandbox allow-scripts" in policy

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer
 
+from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.engine.judge import known
 from pseudo3d.engine.predict import Prediction
 from pseudo3d.engine.windows import Windows
@@ -133,9 +134,16 @@ def segment_windows(
         WeightsError: the network does not know its classes or its preprocessing.
     """
     pre, _ = known(model)
+    training = model.card.training if model.card is not None else {}
+    return always_windows(pre, float(training.get("clip_seconds", 2.0)), seconds, hop)
+
+
+def always_windows(
+    pre: Preprocessing, trained: float, seconds: float | None, hop: float | None
+) -> Windows:
+    """`segment_windows` where a network's preprocessing and training (s a clip) are known."""
     if seconds is None and pre.sampling == "uniform":
-        training = model.card.training if model.card is not None else {}
-        seconds = max(float(training.get("clip_seconds", 2.0)), 0.2)
+        seconds = max(trained, 0.2)
     return Windows(seconds=seconds, hop=hop, views=1)
 
 

@@ -73,6 +73,7 @@ def peaks(
             f"heat map of shape {heat.shape} with radius {radius!r} mm; wanted (D, H, W), finite "
             "numbers, and a radius above 0"
         )
+    heat = heat.astype(np.promote_types(heat.dtype, np.float32), copy=False)  # scipy has no halves
     near = image.maximum_filter(heat, size=3)  # cheap: a peak is highest among its 26 neighbors
     groups, count = image.label((heat == near) & (heat > least), structure=np.ones((3, 3, 3)))
     spots = _middles(groups, count)

@@ -1,7 +1,7 @@
 """What the network looked at in an upload, window after window, over the whole picture."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,23 +57,24 @@ def _attend(service: Service, samples: Samples, seen: Seen) -> Attention:
     net: Network = service.model.network()
     pre = service.model.check_ready().preprocessing
     target = seen.prediction.label
-    parts: list[Any] = []
-    times: list[float] = []
+    parts = []
     for clip, shown in samples.kept:
-        x = pre.normalize(clip[None])[0]
-        parts.append(_explained(net, x, target))
-        times += shown
-    heat = np.concatenate([np.asarray(part.heat, dtype=np.float32) for part in parts])
-    weight = np.concatenate([np.asarray(part.importance, dtype=np.float64) for part in parts])
-    order = np.argsort(times, kind="stable")
-    whole = framed(heat, pre.resize, (seen.height, seen.width))
+        part = _explained(net, pre.normalize(clip[None])[0], target)
+        parts.append(replace(part, times=np.asarray(shown)))
+    found = _joined(parts)  # on one scale: a window where nothing speaks for the class stays dark
     return Attention(
-        times=np.asarray(times)[order],
-        importance=(weight / max(float(weight.sum()), 1e-12))[order],
-        heat=whole[order],
+        times=found.times,
+        importance=found.importance,
+        heat=framed(found.heat, pre.resize, (seen.height, seen.width)),
         target=target,
         method=_METHOD,
     )
+
+
+def _joined(parts: list[Any]) -> Any:
+    from pseudo3d.explain.whole import joined
+
+    return joined(parts)
 
 
 def _explained(net: "Network", clip: Tensor, target: str) -> Any:

@@ -53,11 +53,14 @@ class Reader:
     def __init__(self, decoders: Decoders, pre: Preprocessing | None) -> None:
         self.decoders, self.pre = decoders, pre
 
-    async def cut(self, upload: Upload, use: Use, anew: Callable[[], None]) -> Film:
+    async def cut(
+        self, upload: Upload, use: Use, anew: Callable[[], None], *, fine: bool = False
+    ) -> Film:
         """Have a video cut and every window used; a decoder that ends is given one more try.
 
         Args:
             anew: is called before the second try; what the first one gave does not count.
+            fine: in windows also where the video is no longer than one.
         Raises:
             Problem: the file cannot be read, or goes beyond a limit.
         """
@@ -65,7 +68,7 @@ class Reader:
             anew()
             film = Film()
             try:
-                async with aclosing(self.decoders.run(_job(upload))) as messages:
+                async with aclosing(self.decoders.run({**_job(upload), "fine": fine})) as messages:
                     async for message in messages:
                         await self._note(film, message, use)
             except Gone:

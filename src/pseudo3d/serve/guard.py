@@ -149,6 +149,8 @@ def _security(path: str) -> list[tuple[bytes, bytes]]:
     found = {**_HEADERS, "Content-Security-Policy": policy}
     if not path.startswith("/static/"):
         found["Cache-Control"] = "no-store"
+    else:
+        found["Cache-Control"] = "no-cache"  # asked again each time: an upgrade shows at once
     return [(k.lower().encode(), v.encode()) for k, v in found.items()]
 
 

@@ -119,11 +119,18 @@ class Service:
         finally:
             self.inside -= 1
 
-    async def look(self, upload: Upload, keep: Callable[[Window], None] | None = None) -> Seen:
+    async def look(
+        self,
+        upload: Upload,
+        keep: Callable[[Window], None] | None = None,
+        *,
+        fine: bool = False,
+    ) -> Seen:
         """What the network sees in a video.
 
         Args:
             keep: is shown every window.
+            fine: in windows also where the video is no longer than one.
         Raises:
             Problem: the file cannot be read, or goes beyond a limit.
         """
@@ -142,7 +149,7 @@ class Service:
             counts.clear()
 
         try:
-            film = await self.reader.cut(upload, use, anew)
+            film = await self.reader.cut(upload, use, anew, fine=fine)
             found = torch.stack(await asyncio.gather(*probs))
         finally:
             self.batcher.close(lane)

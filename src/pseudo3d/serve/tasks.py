@@ -46,7 +46,7 @@ async def prediction(service: Service, upload: Upload, asked: Asked) -> dict[str
 async def segments(service: Service, upload: Upload) -> dict[str, Any]:
     """For /segments."""
     _check_video(service)
-    seen = await service.look(upload)
+    seen = await service.look(upload, fine=True)
     return {
         "source": upload.name,
         "segments": segments_in(seen.prediction),

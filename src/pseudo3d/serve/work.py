@@ -1,6 +1,7 @@
 """What decoders of uploads do: cut a video, look at a scan."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,14 @@ class Worker:
 
         if sniff(path) is not None:
             raise Problem("unreadable", f"{path} is a scan; this network takes videos")
-        return cut(path, self.how)
+        return cut(path, self._fine(self.how) if job.facts.get("fine") else self.how)
+
+    def _fine(self, how: Cutting) -> Cutting:
+        """Always in windows, as `p3d predict --segments` cuts."""
+        from pseudo3d.engine.segments import always_windows
+
+        plan = always_windows(how.pre, how.trained[0], how.plan.seconds, how.plan.hop)
+        return replace(how, plan=plan)
 
     def _scans(self) -> Any:
         """The network for scans, opened at the first one."""
