@@ -1,9 +1,9 @@
 """Frames come out upright, in time order, of the span asked for, or with a reason why not."""
 
+import gc
 import itertools
 import resource
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from pseudo3d.data.decode import upright
+from pseudo3d.data.decode import opened, turned, upright
 from pseudo3d.data.video import (
     VideoWriter,
     probe,
@@ -137,13 +137,13 @@ def test_display_matrix_moves_each_pixel_where_it_says(matrix):
     a, b, c, d = matrix
     image = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
     raw = np.array([a, b, 0, c, d, 0, 0, 0, 1], np.int32) * 65536
-    turned = upright(image, SimpleNamespace(side_data={"DISPLAYMATRIX": raw.tobytes()}))
+    found = turned(image, raw.tobytes())
     spots = {
         (a * x + c * y, b * x + d * y): int(image[y, x, 0]) for y in range(3) for x in range(4)
     }
     left, top = (min(s[axis] for s in spots) for axis in (0, 1))
     for (x, y), value in spots.items():
-        assert turned[y - top, x - left, 0] == value
+        assert found[y - top, x - left, 0] == value
 
 
 @pytest.mark.parametrize(
@@ -289,3 +289,18 @@ def test_a_span_without_frames_is_named(clips):
     for start, end in [(-1, None), (2, 1), (float("nan"), None)]:
         with pytest.raises(ValueError, match="wanted 0 <= start < end"):
             read_video(path, start=start, end=end)
+
+
+def test_frames_leave_memory_without_the_garbage_collector(tmp_path):
+    torch.manual_seed(0)
+    write_video(tmp_path / "a.mp4", torch.randint(0, 256, (3, 40, 16, 16), dtype=torch.uint8), 10)
+    gc.collect()
+    gc.disable()
+    try:
+        with opened(tmp_path / "a.mp4") as (container, stream):
+            for frame in container.decode(stream):
+                upright(frame.to_ndarray(format="rgb24"), frame)
+        frame = None
+        assert gc.collect() < 40  # less than one object for each frame
+    finally:
+        gc.enable()

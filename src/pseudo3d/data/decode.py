@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from numpy.typing import NDArray
 
@@ -106,9 +107,14 @@ def _sought(container: Any, stream: Any, origin: int, target: int) -> Iterator[A
 
 def upright(array: NDArray[np.uint8], frame: Any) -> NDArray[np.uint8]:
     """Turn (and mirror) an (H, W, C) image as the display matrix of its frame says."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return array
+    # not frame.side_data: it and the frame hold each other, so that hundreds of frames would wait
+    # in memory for the garbage collector
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # PyAV's lack
+    return array if matrix is None else turned(array, matrix)
+
+
+def turned(array: NDArray[np.uint8], matrix: Any) -> NDArray[np.uint8]:
+    """Turn (and mirror) an (H, W, C) image by a display matrix, nine 32-bit numbers as bytes."""
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()  # x' = ax + cy, y' = bx + dy
     if abs(b) > abs(a):
         array, a, d = array.swapaxes(0, 1), c, b
