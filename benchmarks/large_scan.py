@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from pseudo3d.cli.common import progress_bar
-from pseudo3d.cli.volumes import sliding
+from pseudo3d.cli.scans.predict import sliding
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.data.scans.scan import Scan, scan_of
 from pseudo3d.engine.volumes.module import Goal

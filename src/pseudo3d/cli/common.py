@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pseudo3d.errors import Pseudo3dError
+
 if TYPE_CHECKING:
     from pseudo3d.data.cache import FrameStore
     from pseudo3d.data.manifest import Manifest
@@ -175,3 +177,26 @@ def start_from(net: "Network", weights: Path, classes: tuple[str, ...]) -> str:
     if recognize(read_state(weights), weights) == "resnet":
         return str(inflate(net, weights))
     return str(load_backbone(net, weights, classes=classes))
+
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def memory_bytes(text: str | None) -> int | None:
+    """`2GB`, `500M` or bytes as a number.
+
+    Raises:
+        Pseudo3dError: no amount of memory.
+    """
+    if text is None:
+        return None
+    plain = text.strip().upper().removesuffix("B").removesuffix("I")
+    unit = plain[-1:] if plain[-1:] in ("K", "M", "G") else ""
+    number = plain.removesuffix(unit) if unit else plain
+    try:
+        found = float(number) * _UNITS[unit]
+    except ValueError:
+        found = 0
+    if not 1 <= found < 2**63:
+        raise Pseudo3dError(f"memory is {text!r}; wanted an amount such as 2GB or 500MB")
+    return int(found)

@@ -94,7 +94,8 @@ def evaluate(
         return
     if rule or tune or save_rule or videos or timelines or window or hop:
         raise typer.BadParameter("--rule, --tune, --window and the like go with --segments")
-    from pseudo3d.cli.volumes import ScanScoring, evaluate_scans, holds_scans
+    from pseudo3d.cli.scans.among import holds_scans
+    from pseudo3d.cli.scans.evaluate import ScanScoring, evaluate_scans
 
     if holds_scans(data):
         scoring = ScanScoring(

@@ -75,7 +75,7 @@ def timecheck(
     scans, the slices across the network's depth axis are put into these orders.
     """
     use_threads(threads)
-    from pseudo3d.cli.volumes import holds_scans
+    from pseudo3d.cli.scans.among import holds_scans
 
     if holds_scans(data):
         how = Shuffling(
@@ -116,7 +116,7 @@ class Shuffling:
 
 def _check_scans(weights: Path, data: Path, how: Shuffling) -> "TimeCheck":
     """The same question of the slices of scans."""
-    from pseudo3d.cli.volumes import part_of
+    from pseudo3d.cli.scans.among import part_of
     from pseudo3d.data.scans.manifest import read_scans
     from pseudo3d.engine.evaluate import Protocol
     from pseudo3d.engine.volumes.ready import ready

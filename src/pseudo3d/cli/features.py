@@ -117,7 +117,7 @@ def features(
 
 def _manifest(data: Path, split: str, group: list[str] | None) -> "Manifest":
     """The data; a video, or a folder with videos in it, has no labels."""
-    from pseudo3d.cli.volumes import unlabeled_or_listed
+    from pseudo3d.cli.scans.among import unlabeled_or_listed
     from pseudo3d.data.manifest import Item, Manifest, read_manifest
     from pseudo3d.data.video import VIDEO_SUFFIXES
 

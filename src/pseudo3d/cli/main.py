@@ -6,7 +6,6 @@ import typer
 
 from pseudo3d.cli import (
     bench,
-    compare,
     convert,
     demo,
     evaluate,
@@ -23,11 +22,10 @@ from pseudo3d.cli import (
     serve,
     study,
     train,
-    view,
-    volume,
     watch,
     weights,
 )
+from pseudo3d.cli.scans import compare, inspect, view
 from pseudo3d.errors import Pseudo3dError
 
 app = typer.Typer(
@@ -44,7 +42,7 @@ def about() -> None:
 
 COMMANDS = (
     demo, train, report, evaluate, compare, predict, watch, view, serve, explain, saliency,
-    study, features, protocol, export, convert, factorize, pack, weights, info, volume, bench,
+    study, features, protocol, export, convert, factorize, pack, weights, info, inspect, bench,
 )  # fmt: skip
 for module in COMMANDS:
     module.add_to(app)

@@ -57,7 +57,8 @@ def predict(
 ) -> None:
     """Recognize what happens in videos; a file that cannot be read does not stop the others."""
     use_threads(threads)
-    from pseudo3d.cli.scan_outputs import predict_scans, scans_among
+    from pseudo3d.cli.scans.among import scans_among
+    from pseudo3d.cli.scans.predict import predict_scans
 
     cutting = Cutting.of(segments, rule, cut)
     if scans := scans_among(videos):

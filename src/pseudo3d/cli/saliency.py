@@ -84,7 +84,7 @@ def explain(
     does not beat them is said to be no better than random.
     """
     use_threads(threads)
-    from pseudo3d.cli.scan_outputs import scans_among
+    from pseudo3d.cli.scans.among import scans_among
     from pseudo3d.explain.asking import opened
     from pseudo3d.explain.attribution import How
 

@@ -94,7 +94,8 @@ def train(
     The same command again goes on with a run that was interrupted.
     """
     use_threads(threads)
-    from pseudo3d.cli.volumes import ScanTraining, holds_scans, train_scans
+    from pseudo3d.cli.scans.among import holds_scans
+    from pseudo3d.cli.scans.train import ScanTraining, train_scans
 
     plain = {"epochs": epochs, "batch": _count(batch), "lr": lr, "precision": precision}
     changes = {key: value for key, value in plain.items() if value is not None}

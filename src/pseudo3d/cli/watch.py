@@ -96,7 +96,7 @@ def watch(
     left out and nothing queues up. A source that is lost is sought again until it is back.
     """
     use_threads(threads)
-    from pseudo3d.cli.volumes import memory_bytes
+    from pseudo3d.cli.common import memory_bytes
     from pseudo3d.engine.live import Live
     from pseudo3d.watch.events import Rule, parse_rules
     from pseudo3d.watch.recorder import Keeping

@@ -1,22 +1,17 @@
-"""What `p3d train` and `p3d evaluate` do when the data are scans."""
+"""What `p3d train` does when the data are scans."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pseudo3d.cli.common import chosen, note, progress_bar, say, say_json, start_from
-from pseudo3d.errors import Pseudo3dError
+from pseudo3d.cli.common import chosen, note, progress_bar, say, start_from
 
 if TYPE_CHECKING:
     from pseudo3d.data.scans.cache import ScanCache
     from pseudo3d.data.scans.dataset import ScanStore
     from pseudo3d.data.scans.manifest import ScanManifest
-    from pseudo3d.engine.volumes.evaluate import VolumeEvaluation
     from pseudo3d.engine.volumes.recipes import VolumeRecipe
-    from pseudo3d.engine.volumes.sliding import Sliding
     from pseudo3d.engine.volumes.train import ScanParts
-
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,33 +31,6 @@ class ScanTraining:
     weights: Path | None = None
     report: bool = True  # a page of scores beside the weights
     cache: str = "none"  # folder for unpacked scans, or "auto": the user's cache folder
-
-
-def holds_scans(path: Path) -> bool:
-    """Whether a list or folder is one of scans and not of videos."""
-    from pseudo3d.data.scans.manifest import holds_scans as look
-
-    return look(path)
-
-
-def unlabeled_or_listed(data: Path, split: str, group: list[str] | None) -> "ScanManifest | None":
-    """Scans with what is known of them, nothing of a scan or a folder with scans in it.
-
-    None where the data are no scans.
-    """
-    from pseudo3d.cli.scan_outputs import scans_among
-    from pseudo3d.data.scans.manifest import ScanItem, ScanManifest, read_scans
-
-    listed = data.suffix.lower() in (".csv", ".npz") or (data / "manifest.csv").exists()
-    loose = [] if listed or not data.exists() else scans_among([data])
-    if loose:
-        return ScanManifest(items=tuple(ScanItem(path=p, label="") for p in loose), classes=())
-    if not holds_scans(data):
-        return None
-    manifest = read_scans(data)
-    if group and set(group) == set(manifest.groups):
-        return manifest
-    return part_of(manifest, split, tuple(group or ()))[0]
 
 
 def train_scans(how: ScanTraining) -> Path:
@@ -175,110 +143,3 @@ def divide(manifest: "ScanManifest", how: ScanTraining) -> "ScanParts":
     if how.watch:
         train, val = train.hold_out(how.watch)
     return ScanParts(train=train, val=val, held=held)
-
-
-def memory_bytes(text: str | None) -> int | None:
-    """`2GB`, `500M` or bytes as a number.
-
-    Raises:
-        Pseudo3dError: no amount of memory.
-    """
-    if text is None:
-        return None
-    plain = text.strip().upper().removesuffix("B").removesuffix("I")
-    unit = plain[-1:] if plain[-1:] in ("K", "M", "G") else ""
-    number = plain.removesuffix(unit) if unit else plain
-    try:
-        found = float(number) * _UNITS[unit]
-    except ValueError:
-        found = 0
-    if not 1 <= found < 2**63:
-        raise Pseudo3dError(f"memory is {text!r}; wanted an amount such as 2GB or 500MB")
-    return int(found)
-
-
-def sliding(memory: str | None, overlap: float | None) -> "Sliding":
-    """The sliding window of the options."""
-    from pseudo3d.engine.volumes.sliding import Sliding
-
-    return Sliding(memory=memory_bytes(memory), overlap=0.5 if overlap is None else overlap)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanScoring:
-    """The options of `p3d evaluate` that scans know."""
-
-    split: str = "test"
-    group: tuple[str, ...] = ()
-    memory: str | None = None
-    mirrors: bool = False
-    predictions: Path | None = None  # CSV to write
-
-
-def part_of(
-    manifest: "ScanManifest", split: str, group: tuple[str, ...]
-) -> tuple["ScanManifest", str]:
-    """The scans that a command is about, and what they are called."""
-    if group:
-        return manifest.hold_out(group)[1], "groups " + ", ".join(group)
-    return (manifest if split == "all" else manifest.split(split)), split
-
-
-def evaluate_scans(
-    weights: Path, data: Path, how: ScanScoring | None = None, *, json: bool = False
-) -> "VolumeEvaluation":
-    """Score a network on scans, beside what needs no network.
-
-    Raises:
-        Pseudo3dError: predictions are wanted of a network that knows no classes.
-    """
-    from pseudo3d.data.scans.manifest import read_scans
-    from pseudo3d.engine.volumes.evaluate import VolumeProtocol, evaluate_volumes
-    from pseudo3d.engine.volumes.ready import ready
-
-    how, run = how or ScanScoring(), ready(weights)
-    if how.predictions is not None and run.task != "classify":
-        raise Pseudo3dError(f"--predictions is for classes; the network was trained to {run.task}")
-    manifest = read_scans(data, run.classes)
-    part, name = part_of(manifest, how.split, how.group)
-    tested = how.split == "test" and "train" in manifest.splits
-    learned = manifest.split("train") if tested else None
-    protocol = VolumeProtocol(split=name, mirrors=how.mirrors, sliding=sliding(how.memory, None))
-    with progress_bar("evaluating") as progress:
-        found = evaluate_volumes(run, part, protocol=protocol, learned=learned, progress=progress)
-    if how.predictions is not None:
-        seed = run.net.card.training.get("seed", 0)
-        keep_predictions(found, run.classes, seed, how.predictions)
-    if json:
-        say_json(found.to_dict())
-    else:
-        tell_scores(found)
-    return found
-
-
-def keep_predictions(
-    found: "VolumeEvaluation", classes: tuple[str, ...], seed: int, path: Path
-) -> None:
-    """Write what was said about every scan, as `p3d compare` reads it."""
-    from pseudo3d.report.files import save_bytes
-
-    text = found.predictions(classes, seed).to_csv()
-    note(f"predictions: {save_bytes(path, text.encode())}")
-
-
-def tell_scores(found: "VolumeEvaluation") -> None:
-    """Print the scores, how they were measured, and what is missing from them."""
-    from pseudo3d.scores.segment import Segmentation
-
-    if isinstance(found.scores, Segmentation):
-        for label in found.scores.labels:
-            say(f"dice {label.label}\t{label.dice}")
-            say(f"surface_dice {label.label}\t{label.surface_dice}")
-            say(f"median hd95_mm {label.label}\t{label.hd95_mm}")
-        say(f"scored\t{found.scores.describe()}")
-    else:
-        for name, text in found.scores.rows():
-            say(f"{name}\t{text}")
-    say(f"protocol\t{found.protocol}")
-    for path, why in found.missing.items():
-        say(f"missing\t{path}\t{why}")

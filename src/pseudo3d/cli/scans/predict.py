@@ -3,19 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pseudo3d.cli.common import note, progress_bar, say, say_json
-from pseudo3d.cli.volumes import sliding
+from pseudo3d.cli.common import memory_bytes, note, progress_bar, say, say_json
 from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
     from pseudo3d.engine.volumes.predict import ScanPrediction
-
-
-def is_scan(path: Path) -> bool:
-    """Whether an input of `p3d predict` is a scan and not a video."""
-    from pseudo3d.data.scans.names import is_scan as look
-
-    return path.exists() and look(path)
+    from pseudo3d.engine.volumes.sliding import Sliding
 
 
 def predict_scans(
@@ -140,15 +133,8 @@ def _top(found: "ScanPrediction") -> tuple[tuple[str, float], ...]:
     return tuple((found.classes[i], float(found.probs[i])) for i in order)
 
 
-def scans_among(paths: list[Path]) -> list[Path]:
-    """The scans that the inputs of a command name, those in folders too; none if any is a video."""
-    found: list[Path] = []
-    for path in paths:
-        if is_scan(path):
-            found.append(path)
-        elif path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
-            found += [p for p in inside if is_scan(p)]
-        else:
-            return []
-    return found
+def sliding(memory: str | None, overlap: float | None) -> "Sliding":
+    """The sliding window of the options."""
+    from pseudo3d.engine.volumes.sliding import Sliding
+
+    return Sliding(memory=memory_bytes(memory), overlap=0.5 if overlap is None else overlap)

@@ -8,7 +8,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from pseudo3d.cli import compare, view
+from pseudo3d.cli.scans import compare, view
 from pseudo3d.data.scans.scan import scan_of
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.scores.predictions import Predictions

@@ -8,14 +8,14 @@ import typer
 from typer.testing import CliRunner
 
 from data.scans.dicoms import image, save, series
-from pseudo3d.cli import volume
+from pseudo3d.cli.scans import inspect as command
 from pseudo3d.data.scans.scan import ScanError
 
 
 @pytest.fixture
 def inspect():
     app = typer.Typer()
-    volume.add_to(app)
+    command.add_to(app)
 
     def run(*words):
         return CliRunner().invoke(app, [str(word) for word in words])

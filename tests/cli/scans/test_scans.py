@@ -7,18 +7,12 @@ import pytest
 import torch
 from typer import BadParameter
 
-from pseudo3d.cli.common import chosen, start_from
+from pseudo3d.cli.common import chosen, memory_bytes, start_from
 from pseudo3d.cli.main import app
-from pseudo3d.cli.scan_outputs import is_scan, predict_scans, scans_among
-from pseudo3d.cli.volumes import (
-    ScanScoring,
-    ScanTraining,
-    evaluate_scans,
-    holds_scans,
-    memory_bytes,
-    recipe_for,
-    train_scans,
-)
+from pseudo3d.cli.scans.among import holds_scans, is_scan, scans_among
+from pseudo3d.cli.scans.evaluate import ScanScoring, evaluate_scans
+from pseudo3d.cli.scans.predict import predict_scans
+from pseudo3d.cli.scans.train import ScanTraining, recipe_for, train_scans
 from pseudo3d.data.scans.manifest import read_scans
 from pseudo3d.data.scans.scan import scan_of
 from pseudo3d.data.scans.write import write_like

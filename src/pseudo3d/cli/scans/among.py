@@ -1,0 +1,63 @@
+"""Which of the things a command is given are scans."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pseudo3d.data.scans.manifest import ScanManifest
+
+
+def is_scan(path: Path) -> bool:
+    """Whether an input of `p3d predict` is a scan and not a video."""
+    from pseudo3d.data.scans.names import is_scan as look
+
+    return path.exists() and look(path)
+
+
+def scans_among(paths: list[Path]) -> list[Path]:
+    """The scans that the inputs of a command name, those in folders too; none if any is a video."""
+    found: list[Path] = []
+    for path in paths:
+        if is_scan(path):
+            found.append(path)
+        elif path.is_dir():
+            inside = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
+            found += [p for p in inside if is_scan(p)]
+        else:
+            return []
+    return found
+
+
+def holds_scans(path: Path) -> bool:
+    """Whether a list or folder is one of scans and not of videos."""
+    from pseudo3d.data.scans.manifest import holds_scans as look
+
+    return look(path)
+
+
+def part_of(
+    manifest: "ScanManifest", split: str, group: tuple[str, ...]
+) -> tuple["ScanManifest", str]:
+    """The scans that a command is about, and what they are called."""
+    if group:
+        return manifest.hold_out(group)[1], "groups " + ", ".join(group)
+    return (manifest if split == "all" else manifest.split(split)), split
+
+
+def unlabeled_or_listed(data: Path, split: str, group: list[str] | None) -> "ScanManifest | None":
+    """Scans with what is known of them, nothing of a scan or a folder with scans in it.
+
+    None where the data are no scans.
+    """
+    from pseudo3d.data.scans.manifest import ScanItem, ScanManifest, read_scans
+
+    listed = data.suffix.lower() in (".csv", ".npz") or (data / "manifest.csv").exists()
+    loose = [] if listed or not data.exists() else scans_among([data])
+    if loose:
+        return ScanManifest(items=tuple(ScanItem(path=p, label="") for p in loose), classes=())
+    if not holds_scans(data):
+        return None
+    manifest = read_scans(data)
+    if group and set(group) == set(manifest.groups):
+        return manifest
+    return part_of(manifest, split, tuple(group or ()))[0]
