@@ -209,3 +209,10 @@ def test_reports_hold_plain_values(files):
     assert plain["clip"] == [3, 6, 16, 18]
     assert plain["bytes"] == Path(plain["path"]).stat().st_size
     assert plain["limit"] == 1e-5
+
+
+def test_a_network_for_masks_is_refused_in_words(tmp_path):
+    unet = create_model("p3d_unet", widths=(4, 8), depths=(1, 1), strides=((1, 2, 2),))
+    with pytest.raises(Pseudo3dError, match="answers for every voxel"):
+        export(unet, tmp_path / "unet.onnx", "onnx", frames=8, size=(16, 16))
+    assert list(tmp_path.iterdir()) == []

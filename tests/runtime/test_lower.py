@@ -8,6 +8,7 @@ from torch import nn
 
 from pseudo3d import optimize
 from pseudo3d.errors import Pseudo3dError
+from pseudo3d.models import create_model
 from pseudo3d.runtime import lower, packed
 from runtime.cases import CASES, ODD, Odd
 from runtime.conftest import shaken
@@ -157,3 +158,11 @@ def test_operators_without_a_fast_form_run_as_they_are():
 def test_what_is_needed_again_is_not_written_over(kind):
     net, clip = Odd(kind).eval(), torch.randn(1, 3, 4, 6, 6)
     assert relative(optimize(net)(clip), logits(net, clip)) < 1e-6
+
+
+def test_what_has_no_one_answer_for_a_clip_is_refused_in_words():
+    unet = create_model("p3d_unet", widths=(4, 8), depths=(1, 1), strides=((1, 2, 2),))
+    with pytest.raises(Pseudo3dError, match="answers for every voxel"):
+        optimize(unet)
+    with pytest.raises(TypeError, match=r"got a Sequential.*torch\.compile"):
+        optimize(nn.Sequential())

@@ -30,6 +30,7 @@ from pseudo3d.runtime.artifact import (
     Spec,
     check_precision,
 )
+from pseudo3d.runtime.fold import check_foldable
 from pseudo3d.runtime.graphs import most_axes, onnx_graph, openvino_graph
 from pseudo3d.runtime.quantize import Clips, quantize
 from pseudo3d.weights import Card, load
@@ -90,7 +91,9 @@ def export(
     """
     out = Path(out)
     check_choice(out, to, precision, calibrated=bool(calibration))
-    net = deepcopy(network) if isinstance(network, Network) else load(network)
+    net = load(network) if isinstance(network, str | Path) else network
+    check_foldable(net)
+    net = deepcopy(net) if net is network else net
     net = net.to("cpu", torch.float32).eval()
     spec = Spec(
         card=card_of(net),

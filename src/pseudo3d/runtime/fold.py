@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network, check_clip
 from pseudo3d.nn.conv import present, time_padding
 from pseudo3d.nn.forms import Subsample
@@ -60,6 +61,25 @@ def fold(net: Network, part: Literal["forward", "features"] = "forward") -> fx.G
     gm.delete_all_unused_submodules()
     gm.recompile()
     return gm.float().eval()
+
+
+def check_foldable(net: object) -> None:
+    """Refuse what has no folded form, before it fails in the middle.
+
+    Raises:
+        TypeError: no network of the library.
+        Pseudo3dError: a network that does not give one answer for a clip.
+    """
+    if not isinstance(net, Network):
+        raise TypeError(
+            f"got a {type(net).__name__}; wanted a network of the library (create_model, load). A "
+            "converted 2-D network, or any other module, is for torch.compile"
+        )
+    if type(net).forward is not Network.forward:
+        raise Pseudo3dError(
+            f"{net.name} answers for every voxel of a scan; faster forms and exports are for "
+            "networks with one answer for a clip. Run the network itself."
+        )
 
 
 def module_of(gm: fx.GraphModule, node: Any) -> nn.Module | None:

@@ -17,7 +17,7 @@ from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network, check_clip
 from pseudo3d.nn.stem import MaxPool
 from pseudo3d.runtime.agree import difference
-from pseudo3d.runtime.fold import fold, is_add, is_relu, module_of
+from pseudo3d.runtime.fold import check_foldable, fold, is_add, is_relu, module_of
 from pseudo3d.runtime.steps import Convolution, Step
 from pseudo3d.runtime.views import dense
 
@@ -86,6 +86,7 @@ def optimize(
     """
     if precision not in _TYPES:
         raise ValueError(f"precision is {precision!r}; wanted 'fp32' or 'bf16'")
+    check_foldable(model)
     device = model.head.weight.device.type
     if device != "cpu":
         raise ValueError(f"the network is on {device!r}; optimize() is for the CPU: model.cpu()")
