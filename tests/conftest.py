@@ -1,5 +1,6 @@
 """Fixtures every test may use."""
 
+import locale
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,13 @@ import jaxtyping
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+ENCODING = locale.setlocale(locale.LC_CTYPE)
+
+
+@pytest.fixture(autouse=True)
+def _same_encoding() -> None:
+    """Some library sets the process's locale, and text would be ASCII in the tests after it."""
+    locale.setlocale(locale.LC_CTYPE, ENCODING)
 
 
 @pytest.fixture(scope="session")

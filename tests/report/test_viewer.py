@@ -204,7 +204,9 @@ def browser(tmp_path_factory):
             "--window-size=1200,900", "--virtual-time-budget=4000",
             f"--user-data-dir={tmp_path_factory.mktemp('browser')}", *options, address,
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", timeout=120, check=True
+        )
         return done.stdout
 
     return run
