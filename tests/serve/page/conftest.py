@@ -15,6 +15,11 @@ from serve.page.service import BASE, Service
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE = 60  # s; the machine may be busy
+STATE = """(() => {
+  const video = document.getElementById("video");
+  const {currentTime, duration, paused, seeking, ended, readyState} = video;
+  return JSON.stringify({currentTime, duration, paused, seeking, ended, readyState});
+})()"""  # of the video, for the message of a wait that was in vain
 FLAGS = [
     "--no-sandbox",
     "--disable-dev-shm-usage",
@@ -81,7 +86,8 @@ class Tab:
         """Wait for a condition; playwright's own way is `eval`, which the page's policy forbids."""
         end = monotonic() + PATIENCE
         while not self.page.evaluate(condition):
-            assert monotonic() < end, f"it never came: {condition}"
+            if monotonic() > end:
+                raise AssertionError(f"it never came: {condition}; {self.page.evaluate(STATE)}")
             self.page.wait_for_timeout(20)
 
     def at(self, t: float, tolerance: float = 0.05) -> None:

@@ -115,8 +115,9 @@ def test_the_keyboard_is_enough(tab, film):
         page.keyboard.press(key)
         tab.at(t, 0.011)
     page.keyboard.press(" ")
-    tab.until("document.getElementById('video').currentTime > 0.2")
-    assert page.inner_text("#play") == "Pause"
+    # that it plays is ours; how soon a busy machine shows the next frame is the browser's
+    tab.until("!document.getElementById('video').paused")
+    tab.until("document.getElementById('play').textContent === 'Pause'")
     page.keyboard.press(" ")
     tab.until("document.getElementById('video').paused")
     before = now(page)
