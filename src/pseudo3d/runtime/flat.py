@@ -18,7 +18,9 @@ from pseudo3d.models.network import Network
 from pseudo3d.nn.conv import time_padding
 from pseudo3d.nn.shift import TimeShift
 from pseudo3d.nn.stem import AtLeast, FillPiece, MaxPool
-from pseudo3d.runtime.fold import fold, is_add, is_relu, module_of
+from pseudo3d.runtime.fold import fold
+from pseudo3d.runtime.nodes import is_add, is_relu, module_of
+from pseudo3d.runtime.thin import every_nth
 
 
 class Flat(nn.Module):
@@ -103,6 +105,9 @@ def _part(graph: fx.GraphModule, node: fx.Node, frames: int) -> _Part:
         return _Part(frames, torch.relu)
     if is_add(node):
         return _Part(frames, operator.add)
+    if node.target is every_nth:
+        every = int(str(node.args[1]))
+        return _Part(frames, lambda x: x[:, :, ::every, ::every])
     if node.target == "mean" and node.kwargs.get("dim") == (2, 3, 4):
         return _Part(1, lambda x: x.mean((2, 3)).reshape(-1, frames, x.shape[1]).mean(1))
     raise Pseudo3dError(

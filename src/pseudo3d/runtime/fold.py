@@ -1,8 +1,8 @@
 """Fold a network for inference: what follows a convolution linearly moves into its weights.
 
 Batch norm becomes weight and bias, and so do constant factors and the sum `y + T(y)` of a temporal
-convolution with its own input (block C). The result is a graph of plain torch modules: the one
-source of the faster forms, whatever the family.
+convolution with its own input (block C). What a later stride skips is left out. The result is a
+graph of plain torch modules: the one source of the faster forms, whatever the family.
 """
 
 import operator
@@ -18,6 +18,8 @@ from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network, check_clip
 from pseudo3d.nn.conv import present, time_padding
 from pseudo3d.nn.forms import Subsample
+from pseudo3d.runtime.nodes import is_add, module_of
+from pseudo3d.runtime.thin import thin
 
 _ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _RELUS = {torch.relu, torch.relu_, nn.functional.relu, "relu", "relu_"}
@@ -43,13 +45,16 @@ def _trace(net: Network, part: str) -> fx.Graph:
         jaxtyping.config.update("jaxtyping_disable", checked)
 
 
-def fold(net: Network, part: Literal["forward", "features"] = "forward") -> fx.GraphModule:
+def fold(
+    net: Network, part: Literal["forward", "features"] = "forward", *, skip: bool = True
+) -> fx.GraphModule:
     """Copy a network as a graph of convolutions with bias, ReLU, sums and pooling, in eval mode.
 
     Arithmetic on the weights is done in float64 and rounded once. `net` is left as it is.
 
     Args:
         part: "forward" ends with the logits, "features" before the classifier.
+        skip: leave out voxels that nothing looks at.
     Shape:
         (N, C, T, H, W) -> (N, K) or (N, F)
     """
@@ -59,6 +64,8 @@ def fold(net: Network, part: Literal["forward", "features"] = "forward") -> fx.G
             for node in list(gm.graph.nodes):
                 change(gm, node)
     gm.delete_all_unused_submodules()
+    if skip:
+        thin(gm)
     gm.recompile()
     return gm.float().eval()
 
@@ -80,23 +87,6 @@ def check_foldable(net: object) -> None:
             f"{net.name} answers for every voxel of a scan; faster forms and exports are for "
             "networks with one answer for a clip. Run the network itself."
         )
-
-
-def module_of(gm: fx.GraphModule, node: Any) -> nn.Module | None:
-    """The module a node calls, or None."""
-    if not isinstance(node, fx.Node) or node.op != "call_module":
-        return None
-    return gm.get_submodule(str(node.target))
-
-
-def is_add(node: fx.Node) -> bool:
-    """Whether a node of a folded graph is the sum of two tensors."""
-    return node.target is operator.add
-
-
-def is_relu(node: fx.Node) -> bool:
-    """Whether a node of a folded graph is a ReLU."""
-    return node.target is torch.relu
 
 
 def _simplify(gm: fx.GraphModule, node: fx.Node) -> None:

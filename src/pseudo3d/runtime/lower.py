@@ -17,8 +17,10 @@ from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network, check_clip
 from pseudo3d.nn.stem import MaxPool
 from pseudo3d.runtime.agree import difference
-from pseudo3d.runtime.fold import check_foldable, fold, is_add, is_relu, module_of
+from pseudo3d.runtime.fold import check_foldable, fold
+from pseudo3d.runtime.nodes import is_add, is_relu, module_of
 from pseudo3d.runtime.steps import Convolution, Step
+from pseudo3d.runtime.thin import every_nth
 from pseudo3d.runtime.views import dense
 
 Precision = Literal["fp32", "bf16"]
@@ -176,6 +178,9 @@ def _step(
     if module is not None:
         module = module.to(dtype)
         return lambda x: dense(module(x)) if x.ndim == 5 else module(x), inputs
+    if node.target is every_nth:
+        every: Any = node.args[1]
+        return lambda x: dense(every_nth(x, every)), inputs
     if node.op == "call_function" and inputs == list(node.args) and not node.kwargs:
         return node.target, inputs  # type: ignore[return-value]  # a function, by its op
     return _call(node), inputs

@@ -16,8 +16,9 @@ from pseudo3d.models.network import Network
 from pseudo3d.nn.conv import time_padding
 from pseudo3d.nn.shift import TimeShift
 from pseudo3d.nn.stem import AtLeast, FillPiece, MaxPool
-from pseudo3d.runtime.fold import fold, is_add, is_relu, module_of
-from pseudo3d.runtime.streaming.thin import every_nth, thin
+from pseudo3d.runtime.fold import fold
+from pseudo3d.runtime.nodes import is_add, is_relu, module_of
+from pseudo3d.runtime.thin import every_nth
 
 State = tuple[Tensor, ...]
 
@@ -35,7 +36,7 @@ class StreamGraph(nn.Module):
     def __init__(self, net: Network, recent: int | None = None) -> None:
         super().__init__()
         self.recent = recent
-        graph = thin(fold(net, "features"))
+        graph = fold(net, "features")
         self.parts, self.inputs = nn.ModuleList(), []
         slots: dict[fx.Node, int] = {}
         for node in graph.graph.nodes:

@@ -12,8 +12,9 @@ from pseudo3d.models.network import Network
 from pseudo3d.nn.conv import time_padding
 from pseudo3d.nn.shift import TimeShift
 from pseudo3d.nn.stem import AtLeast, FillPiece, MaxPool
-from pseudo3d.runtime.fold import fold, is_add, is_relu, module_of
+from pseudo3d.runtime.fold import fold
 from pseudo3d.runtime.lower import Roots
+from pseudo3d.runtime.nodes import is_add, is_relu, module_of
 from pseudo3d.runtime.steps import Convolution
 from pseudo3d.runtime.streaming.kernels import Convolved, Highest, pool_frames
 from pseudo3d.runtime.streaming.operators import (
@@ -29,7 +30,7 @@ from pseudo3d.runtime.streaming.operators import (
     Window,
 )
 from pseudo3d.runtime.streaming.rope import Rope
-from pseudo3d.runtime.streaming.thin import every_nth, thin
+from pseudo3d.runtime.thin import every_nth
 from pseudo3d.runtime.views import dense
 
 
@@ -54,7 +55,7 @@ class Program:
 
     def __init__(self, net: Network, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        gm = thin(fold(net, "features"))
+        gm = fold(net, "features")
         self.lines = _lines(gm, dtype)
         self.keeps = sum(line.run.keeps for line in self.lines)
         self.counts = lru_cache(maxsize=8)(self._counts)

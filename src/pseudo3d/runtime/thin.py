@@ -12,11 +12,11 @@ from typing import Any
 from torch import fx, nn
 
 from pseudo3d.nn.stem import FillPiece, MaxPool
-from pseudo3d.runtime.fold import is_add, is_relu, module_of
+from pseudo3d.runtime.nodes import is_add, is_relu, module_of
 
 
-def thin(gm: fx.GraphModule) -> fx.GraphModule:
-    """Leave out what nobody looks at; `gm` is changed."""
+def thin(gm: fx.GraphModule) -> None:
+    """Leave out what nobody looks at; `gm` is changed, and not compiled anew."""
     for node in list(gm.graph.nodes):
         module = module_of(gm, node)
         if isinstance(module, FillPiece) and module.piece == 1:
@@ -27,8 +27,6 @@ def thin(gm: fx.GraphModule) -> fx.GraphModule:
     called = [node.target for node in gm.graph.nodes if node.op == "call_module"]
     if len(called) == len(set(called)):
         _stride_early(gm)
-    gm.recompile()
-    return gm
 
 
 def _pool_space_first(gm: fx.GraphModule, node: fx.Node) -> None:

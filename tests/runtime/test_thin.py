@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from pseudo3d.nn.stem import MaxPool
-from pseudo3d.runtime.fold import fold, module_of
-from pseudo3d.runtime.streaming.rope import drop, entire, length, own, singles, take
-from pseudo3d.runtime.streaming.thin import every_nth, thin
+from pseudo3d.runtime.fold import fold
+from pseudo3d.runtime.nodes import module_of
+from pseudo3d.runtime.thin import every_nth
 from runtime.causal_cases import ALL, network
 
 
@@ -19,7 +19,7 @@ def relative(a, b):
 def test_a_thinned_graph_equals_the_network(case):
     net, clip = network(case), torch.randn(2, 3, 7, 33, 38)
     with torch.inference_mode():
-        assert relative(thin(fold(net, "features"))(clip), net.features(clip)) < 3e-6
+        assert relative(fold(net, "features")(clip), net.features(clip)) < 3e-6
 
 
 def test_what_a_stride_skips_is_not_computed():
@@ -34,7 +34,7 @@ def test_what_a_stride_skips_is_not_computed():
         graph(torch.randn(1, 3, 16, 64, 64))
         return sum(seen)
 
-    plain, thinned = fold(net, "features"), thin(fold(net, "features"))
+    plain, thinned = fold(net, "features", skip=False), fold(net, "features")
     assert voxels(thinned) < 0.8 * voxels(plain)
     assert any(node.target is every_nth for node in thinned.graph.nodes)
 
@@ -45,21 +45,5 @@ def test_space_is_pooled_before_time():
         return [pool.kernel[0] for pool in found if isinstance(pool, MaxPool)]
 
     net = network("bottleneck release")
-    assert lengths(fold(net, "features")) == [2, 1, 2, 2, 2]
-    assert lengths(thin(fold(net, "features"))) == [1, 2, 2, 2, 2]
-
-
-def test_ropes():
-    rope = tuple(torch.arange(n, dtype=torch.float32).view(1, 1, n, 1, 1) for n in (2, 1, 3))
-    whole = torch.cat(rope, 2)
-    assert length(rope) == 6
-    assert entire(()) is None
-    for count in range(7):
-        taken, left = entire(take(rope, count)), entire(drop(rope, count))
-        assert torch.equal(whole[:, :, :count], taken if taken is not None else whole[:, :, :0])
-        assert torch.equal(whole[:, :, count:], left if left is not None else whole[:, :, :0])
-    assert [x.shape[2] for x in singles(rope)] == [1] * 6
-    (part,) = own((whole[:, :, 2:3],))
-    assert part.untyped_storage().nbytes() == part.nbytes
-    (rest,) = drop((whole,), 4)
-    assert rest.untyped_storage().nbytes() == rest.nbytes
+    assert lengths(fold(net, "features", skip=False)) == [2, 1, 2, 2, 2]
+    assert lengths(fold(net, "features")) == [1, 2, 2, 2, 2]
