@@ -8,7 +8,6 @@ from torch import nn
 
 from pseudo3d import optimize
 from pseudo3d.errors import Pseudo3dError
-from pseudo3d.models import create_model
 from pseudo3d.runtime import lower, packed
 from runtime.cases import CASES, ODD, Odd
 from runtime.conftest import shaken
@@ -160,9 +159,21 @@ def test_what_is_needed_again_is_not_written_over(kind):
     assert relative(optimize(net)(clip), logits(net, clip)) < 1e-6
 
 
-def test_what_has_no_one_answer_for_a_clip_is_refused_in_words():
-    unet = create_model("p3d_unet", widths=(4, 8), depths=(1, 1), strides=((1, 2, 2),))
-    with pytest.raises(Pseudo3dError, match="answers for every voxel"):
-        optimize(unet)
+@pytest.mark.parametrize("name", ["p3d_unet", "p3d_unet_slices", "p3d_unet_full"])
+def test_a_network_for_masks_keeps_its_answer_for_every_voxel(name):
+    options = {"widths": (4, 8, 12), "depths": (1, 2, 1), "strides": ((1, 2, 2), (1, 2, 1))}
+    net = shaken(name, **options)
+    fast, half = optimize(net), optimize(net, precision="bf16")
+    for size in ((5, 17, 12), (1, 1, 1), (8, 16, 16)):
+        scan = torch.randn(2, 1, *size)
+        want = logits(net, scan)
+        assert fast(scan).shape == want.shape == (2, 5, *size)
+        assert relative(fast(scan), want) < 5e-6
+        assert relative(half(scan), want) < 3e-2
+        with torch.inference_mode():
+            assert relative(fast.features(scan), net.features(scan)) < 5e-6
+
+
+def test_what_is_no_network_of_ours_is_refused_in_words():
     with pytest.raises(TypeError, match=r"got a Sequential.*torch\.compile"):
         optimize(nn.Sequential())

@@ -16,7 +16,14 @@ from pseudo3d.cli.common import (
     say_json,
     use_threads,
 )
-from pseudo3d.cli.running import Precision, Runtime, Runtimes, Weights, open_model
+from pseudo3d.cli.running import (
+    Precision,
+    Runtime,
+    Runtimes,
+    Weights,
+    open_model,
+    precision_on_torch,
+)
 from pseudo3d.cli.segments import Aim, Aims, Pictures, Rule, SaveRule, Tune, VideoFolder
 
 if TYPE_CHECKING:
@@ -99,7 +106,11 @@ def evaluate(
 
     if holds_scans(data):
         scoring = ScanScoring(
-            split=split, group=tuple(group or ()), mirrors=mirrors, predictions=predictions
+            split=split,
+            group=tuple(group or ()),
+            mirrors=mirrors,
+            predictions=predictions,
+            precision=precision_on_torch(runtime, precision),
         )
         evaluate_scans(weights, data, scoring, json=json)
         return

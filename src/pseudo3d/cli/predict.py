@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pseudo3d.cli.common import Json, Threads, note, progress_bar, say, say_json, use_threads
-from pseudo3d.cli.running import Precision, Runtime, Runtimes, Weights, open_model
+from pseudo3d.cli.running import (
+    Precision,
+    Runtime,
+    Runtimes,
+    Weights,
+    open_model,
+    precision_on_torch,
+)
 from pseudo3d.cli.segments import Cut, Cutting, Rule, Segments
 
 if TYPE_CHECKING:
@@ -64,12 +71,13 @@ def predict(
     if scans := scans_among(videos):
         if cutting is not None:
             raise typer.BadParameter("--segments and --cut are for videos; these are scans")
-        reading: dict[str, Any] = {
+        options: dict[str, Any] = {
+            "precision": precision_on_torch(runtime, precision),
             "series": series,
             "index": index,
             "allow_nonuniform": allow_nonuniform,
         }
-        if predict_scans(weights, scans, out=out, memory=memory, json=json, **reading):
+        if predict_scans(weights, scans, out=out, memory=memory, json=json, **options):
             raise typer.Exit(1)
         return
     from pseudo3d.engine.windows import Windows

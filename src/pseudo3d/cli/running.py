@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pseudo3d.runtime.lower import Precision as Numbers
     from pseudo3d.runtime.runner import Runner
 
 
@@ -48,3 +49,12 @@ def open_model(
         precision=precision.value if precision is not None else None,
         threads=threads,
     )
+
+
+def precision_on_torch(runtime: Runtimes, precision: Precisions | None) -> "Numbers | None":
+    """The numbers of networks that only torch runs: those for scans."""
+    if runtime not in (Runtimes.auto, Runtimes.torch):
+        raise typer.BadParameter(
+            f"--runtime is {runtime.value}; networks for scans run in torch: leave it out"
+        )
+    return None if precision is None else precision.value

@@ -26,6 +26,7 @@ class Network(nn.Module):
     head: nn.Linear
     name: str = ""
     card: Any = None
+    per_voxel: ClassVar[bool] = False  # an answer for every voxel: logits (N, K, D, H, W)
     never_causal: ClassVar[str] = ""  # why a family has no option `causal`, for those who try it
     checkpointing: bool = False  # keep only what enters a block; compute its inside again later
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -62,6 +63,7 @@ class UNetConfig:
 class UNet(Network):
     """Scan (N, C, D, H, W) -> logits (N, num_classes, D, H, W)."""
 
+    per_voxel = True
     never_causal = "the slices of a scan do not arrive one by one, and both sides of one say more"
 
     def __init__(self, cfg: UNetConfig) -> None:
@@ -172,6 +174,8 @@ def plan_unet(
     widths = tuple(min(most, base * 2**i) for i in range(len(strides) + 1))
     return {"strides": strides, "widths": widths, "depths": (1,) * len(widths)}
 
+
+torch.fx.wrap("check_clip")  # as in models/network.py; this counts for one module only
 
 _UNET = UNetConfig()
 register(

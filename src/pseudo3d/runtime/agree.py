@@ -11,7 +11,9 @@ from pseudo3d.models.network import Network
 
 @torch.inference_mode()
 def difference(
-    net: Network, clips: Float[Tensor, "n c t h w"], logits: Float[Tensor, "n k"]
+    net: Network,
+    clips: Float[Tensor, "n c t h w"],
+    logits: Float[Tensor, "n k"] | Float[Tensor, "n k t h w"],
 ) -> float:
     """How far logits are from those of `net` in float32, relative to what they are summed from.
 
@@ -19,7 +21,10 @@ def difference(
     rounding of the large terms; relative to itself alone, two right forms could seem to differ.
     """
     plain = deepcopy(net).float().eval()
-    features = plain.features(clips.float())
+    if net.per_voxel:
+        features, logits = plain.feature_map(clips.float()).movedim(1, -1), logits.movedim(1, -1)
+    else:
+        features = plain.features(clips.float())
     want = plain.head(features)
     terms = features.square() @ plain.head.weight.square().T  # norm of each logit's terms, squared
     scale = max(float(want.norm()), float(terms.sum().sqrt()), 1e-12)

@@ -46,17 +46,21 @@ def _trace(net: Network, part: str) -> fx.Graph:
 
 
 def fold(
-    net: Network, part: Literal["forward", "features"] = "forward", *, skip: bool = True
+    net: Network,
+    part: Literal["forward", "features", "feature_map"] = "forward",
+    *,
+    skip: bool = True,
 ) -> fx.GraphModule:
     """Copy a network as a graph of convolutions with bias, ReLU, sums and pooling, in eval mode.
 
     Arithmetic on the weights is done in float64 and rounded once. `net` is left as it is.
 
     Args:
-        part: "forward" ends with the logits, "features" before the classifier.
+        part: "forward" ends with the logits, "features" before the classifier,
+            "feature_map" before the average over time and space.
         skip: leave out voxels that nothing looks at.
     Shape:
-        (N, C, T, H, W) -> (N, K) or (N, F)
+        (N, C, T, H, W) -> (N, K), (N, F) or (N, F, T', H', W')
     """
     with torch.no_grad():
         gm = deepcopy(fx.GraphModule(net, _trace(net, part))).double()
@@ -82,10 +86,10 @@ def check_foldable(net: object) -> None:
             f"got a {type(net).__name__}; wanted a network of the library (create_model, load). A "
             "converted 2-D network, or any other module, is for torch.compile"
         )
-    if type(net).forward is not Network.forward:
+    if net.per_voxel:
         raise Pseudo3dError(
-            f"{net.name} answers for every voxel of a scan; faster forms and exports are for "
-            "networks with one answer for a clip. Run the network itself."
+            f"{net.name} answers for every voxel of a scan; exports are for networks with one "
+            "answer for a clip. Run the network itself, or optimize(network)."
         )
 
 

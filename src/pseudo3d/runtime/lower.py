@@ -41,19 +41,21 @@ class _Line(NamedTuple):
 class Lowered:
     """A network as a flat program, for inference on the CPU; made by `optimize`.
 
-    Shape: (N, C, T, H, W) -> logits (N, K), float32.
+    Shape: (N, C, T, H, W) -> logits (N, K), float32; (N, K, T, H, W) where the network answers
+    for every voxel.
     """
 
     def __init__(self, net: Network, precision: Precision) -> None:
         self.name, self.card, self.cfg, self.precision = net.name, net.card, net.cfg, precision
+        self.per_voxel = net.per_voxel
         self._type = _TYPES[precision]
-        gm = fold(net, "features")
+        gm = fold(net, "feature_map")
         self._lines = list(_lines(gm, Roots(gm), self._type))
         self._head = [p.detach().float().clone() for p in net.head.parameters()]
 
     @torch.inference_mode()
-    def features(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f"]:
-        """Representation before the classifier: mean over T, H, W."""
+    def feature_map(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f t2 h2 w2"]:
+        """Activations of the last stage, in the precision that was chosen."""
         check_clip(x, self.cfg.in_channels)
         values: list[Any] = [None] * (len(self._lines) + 1)
         values[0] = dense(x.to(self._type))
@@ -61,11 +63,21 @@ class Lowered:
             values[line.output] = line.run(*(values[i] for i in line.inputs), **line.options)
             for i in line.ends:
                 values[i] = None
-        return values[-1].float()
+        return values[-1]
 
     @torch.inference_mode()
-    def __call__(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n k"]:
-        return F.linear(self.features(x), *self._head)
+    def features(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f"]:
+        """Representation before the classifier: mean over T, H, W."""
+        return self.feature_map(x).mean((2, 3, 4), dtype=torch.float32)
+
+    @torch.inference_mode()
+    def __call__(
+        self, x: Float[Tensor, "n c t h w"]
+    ) -> Float[Tensor, "n k"] | Float[Tensor, "n k t h w"]:
+        if not self.per_voxel:
+            return F.linear(self.features(x), *self._head)
+        y = self.feature_map(x).movedim(1, -1).float()
+        return F.linear(y, *self._head).movedim(-1, 1)
 
 
 def optimize(
@@ -88,7 +100,8 @@ def optimize(
     """
     if precision not in _TYPES:
         raise ValueError(f"precision is {precision!r}; wanted 'fp32' or 'bf16'")
-    check_foldable(model)
+    if not isinstance(model, Network):
+        check_foldable(model)
     device = model.head.weight.device.type
     if device != "cpu":
         raise ValueError(f"the network is on {device!r}; optimize() is for the CPU: model.cpu()")

@@ -11,6 +11,7 @@ from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
     from pseudo3d.engine.volumes.evaluate import VolumeEvaluation
+    from pseudo3d.runtime.lower import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class ScanScoring:
     memory: str | None = None
     mirrors: bool = False
     predictions: Path | None = None  # CSV to write
+    precision: "Precision | None" = None  # on the processor; None is fp32
 
 
 def evaluate_scans(
@@ -36,7 +38,8 @@ def evaluate_scans(
     from pseudo3d.engine.volumes.evaluate import VolumeProtocol, evaluate_volumes
     from pseudo3d.engine.volumes.ready import ready
 
-    how, run = how or ScanScoring(), ready(weights)
+    how = how or ScanScoring()
+    run = ready(weights, precision=how.precision)
     if how.predictions is not None and run.task != "classify":
         raise Pseudo3dError(f"--predictions is for classes; the network was trained to {run.task}")
     manifest = read_scans(data, run.classes)

@@ -9,6 +9,7 @@ from pseudo3d.errors import Pseudo3dError
 if TYPE_CHECKING:
     from pseudo3d.engine.volumes.predict import ScanPrediction
     from pseudo3d.engine.volumes.sliding import Sliding
+    from pseudo3d.runtime.lower import Precision
 
 
 def predict_scans(
@@ -18,12 +19,14 @@ def predict_scans(
     out: Path | None = None,
     memory: str | None = None,
     overlap: float | None = None,
+    precision: "Precision | None" = None,
     json: bool = False,
     **reading: Any,
 ) -> dict[Path, str]:
     """Look at scans; with `out`, write NIfTI, pictures, a page to scroll and JSON for each.
 
     Args:
+        precision: on the processor; None is fp32.
         reading: `series`, `index` and `allow_nonuniform` of `read_scan`.
     Returns:
         What could not be read, and why.
@@ -32,7 +35,7 @@ def predict_scans(
     from pseudo3d.engine.volumes.predict import predict_scan
     from pseudo3d.engine.volumes.ready import ready
 
-    run, how = ready(weights), sliding(memory, overlap)
+    run, how = ready(weights, precision=precision), sliding(memory, overlap)
     names = _names(paths)
     failed: dict[Path, str] = {}
     told = []

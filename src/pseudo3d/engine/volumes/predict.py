@@ -20,7 +20,7 @@ from pseudo3d.data.scans.preprocess import middle, prepared
 from pseudo3d.data.scans.read import read_scan
 from pseudo3d.data.scans.scan import Scan
 from pseudo3d.engine.volumes.ready import Ready, ready
-from pseudo3d.engine.volumes.sliding import Progress, Sliding, slabs
+from pseudo3d.engine.volumes.sliding import Progress, Sliding, batch_of, slabs
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network
 
@@ -148,11 +148,10 @@ def _classified(run: Ready, scan: Scan, views: tuple[Scan, Scan]) -> ScanPredict
 
 def evidence_of(run: Ready, volume: Tensor) -> Float[Tensor, "n k d h w"]:
     """Logits of every place of the last stage; their mean is the network's answer."""
-    net = run.net
-    device = next(net.parameters()).device
+    head = run.net.head
     with torch.inference_mode():
-        maps = net.feature_map(run.pre.normalize(volume.to(device)))
-        return net.head(maps.movedim(1, -1)).movedim(-1, 1).float().cpu()
+        maps = run.fast.feature_map(run.pre.normalize(volume.to(head.weight.device)))
+        return head(maps.movedim(1, -1).float()).movedim(-1, 1).cpu()
 
 
 def _segmented(
@@ -197,10 +196,12 @@ def masks_of(
 
     Slab by slab, so that only bytes and half floats are kept of a large scan.
     """
+    how = how or Sliding()
+    how = replace(how, batch=batch_of(run.net, run.pre, seen.size, how))
     labels = torch.zeros(1, *seen.size, dtype=torch.uint8)
     heat = torch.zeros(1, *seen.size, dtype=torch.float16)
     curve = torch.zeros(seen.size[0], len(run.classes))
-    for slab in slabs(run.net, seen.array, run.pre, how, progress):
+    for slab in slabs(run.fast, seen.array, run.pre, how, progress):
         part = slice(slab.start, slab.start + slab.logits.shape[1])
         labels[0, part] = slab.logits.argmax(0).to(torch.uint8)
         probs = slab.logits.softmax(0)

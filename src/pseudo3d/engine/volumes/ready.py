@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.engine.volumes.module import Goal
 from pseudo3d.errors import WeightsError
 from pseudo3d.models.network import Network
+from pseudo3d.runtime.lower import Lowered, Precision, optimize
 from pseudo3d.weights import load
 
 Mirrors = tuple[tuple[int, ...], ...]  # axes of (N, C, D, H, W) that each view reverses
@@ -26,6 +28,14 @@ class Ready:
     net: Network
     pre: ScanPreprocessing
     goal: Goal
+    precision: Precision = "fp32"  # on the processor
+
+    @cached_property
+    def fast(self) -> Network | Lowered:
+        """The network as it runs fastest where it is."""
+        if next(self.net.parameters()).device.type != "cpu":
+            return self.net
+        return optimize(self.net, precision=self.precision)
 
     @property
     def task(self) -> Task:
@@ -42,7 +52,7 @@ class Ready:
         device = next(self.net.parameters()).device
         x = self.pre.normalize(volumes.to(device))
         with torch.inference_mode():
-            seen = [self._answer(self.net(x.flip(axes) if axes else x)) for axes in mirrors]
+            seen = [self._answer(self.fast(x.flip(axes) if axes else x)) for axes in mirrors]
         return torch.stack(seen).mean(0).cpu()
 
     def _answer(self, logits: Tensor) -> Tensor:
@@ -62,9 +72,11 @@ class Ready:
         return tuple(tuple(a for a, on in zip(axes, c, strict=True) if on) for c in chosen)
 
 
-def ready(model: Network | str | Path) -> Ready:
+def ready(model: Network | str | Path, *, precision: Precision | None = None) -> Ready:
     """Open a checkpoint that was trained on scans, or take such a network.
 
+    Args:
+        precision: on the processor; None is fp32.
     Raises:
         WeightsError: it was not trained on scans, or does not say how its input is prepared.
     """
@@ -82,4 +94,4 @@ def ready(model: Network | str | Path) -> Ready:
         mean=float(told.get("value_mean", 0.0)),
         std=float(told.get("value_std", 1.0)),
     )
-    return Ready(net=net.eval(), pre=pre, goal=goal)
+    return Ready(net=net.eval(), pre=pre, goal=goal, precision=precision or "fp32")

@@ -18,6 +18,7 @@ from pseudo3d.data.scans.preprocess import ScanPreprocessing, Size
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.memory import forecast
 from pseudo3d.models.network import Network
+from pseudo3d.runtime.lower import Lowered
 
 Progress = Callable[[int, int], None]
 _SIGMA = 0.125  # of a window's side
@@ -36,10 +37,13 @@ class Sliding:
     gaussian: bool = True  # False: every voxel of a window counts alike
     # bytes for the scan, its answer, sums and windows; Python and torch take some 0.4 GB beside it
     memory: int | None = None  # None: one window at a time
+    batch: int | None = None  # windows at a time; None: what the memory holds
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= 0.9:
             raise Pseudo3dError(f"overlap is {self.overlap!r}; wanted 0 to 0.9 of a window's side")
+        if self.batch is not None and self.batch < 1:
+            raise Pseudo3dError(f"batch is {self.batch!r}; wanted windows at a time, 1 or more")
         if self.memory is not None and self.memory < 1:
             raise Pseudo3dError(f"memory is {self.memory!r}; wanted bytes, 1 or more")
 
@@ -79,7 +83,7 @@ def window_weight(size: Size, gaussian: bool = True) -> Float[Tensor, "d h w"]:
 
 
 def slabs(
-    net: nn.Module,
+    net: nn.Module | Lowered,
     volume: Num[Tensor, "c d h w"],
     pre: ScanPreprocessing,
     how: Sliding | None = None,
@@ -95,7 +99,7 @@ def slabs(
     """
     how = how or Sliding()
     size: Size = tuple(volume.shape[1:])  # type: ignore[assignment]
-    window, batch = pre.size, _batch(net, pre, size, how)
+    window, batch = pre.size, batch_of(net, pre, size, how)
     along, down, right = (
         starts(have, want, how.overlap) for have, want in zip(size, window, strict=True)
     )
@@ -141,7 +145,10 @@ def _moved(sums: Tensor, counts: Tensor, by: int) -> tuple[Tensor, Tensor]:
 
 
 def _look(
-    net: nn.Module, volume: Tensor, pre: ScanPreprocessing, places: list[tuple[int, int, int]]
+    net: nn.Module | Lowered,
+    volume: Tensor,
+    pre: ScanPreprocessing,
+    places: list[tuple[int, int, int]],
 ) -> Tensor:
     """Logits of some windows, on the CPU; a scan smaller than a window is filled up behind."""
     cuts = []
@@ -150,7 +157,8 @@ def _look(
         for axis, (start, want) in enumerate(zip(place, pre.size, strict=True), start=1):
             part = part.narrow(axis, start, min(want, part.shape[axis]))
         cuts.append(_filled(part.float(), pre.size))  # autocast on a CPU knows no half
-    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    weights = net.parameters() if isinstance(net, nn.Module) else ()
+    device = next((p.device for p in weights), torch.device("cpu"))
     with torch.inference_mode():
         found: Tensor = net(pre.normalize(torch.stack(cuts).to(device)))
     return found.float().cpu()
@@ -166,7 +174,7 @@ def _filled(part: Tensor, size: Size) -> Tensor:
 
 
 def slide(
-    net: nn.Module,
+    net: nn.Module | Lowered,
     volume: Num[Tensor, "c d h w"],
     pre: ScanPreprocessing,
     how: Sliding | None = None,
@@ -186,8 +194,16 @@ def memory_needed(net: Network, pre: ScanPreprocessing, size: Size, batch: int) 
     return slab + inside
 
 
-def _batch(net: nn.Module, pre: ScanPreprocessing, size: Size, how: Sliding) -> int:
-    """The most windows at once that the memory holds, 8 at most."""
+def batch_of(net: nn.Module | Lowered, pre: ScanPreprocessing, size: Size, how: Sliding) -> int:
+    """The most windows at once that the memory holds, 8 at most.
+
+    Args:
+        net: for a forecast the network itself; an optimized one takes no more.
+    Raises:
+        Pseudo3dError: the memory holds none.
+    """
+    if how.batch is not None:
+        return how.batch
     if how.memory is None or not isinstance(net, Network):
         return 1
     for batch in (8, 4, 2, 1):
