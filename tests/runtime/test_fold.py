@@ -1,6 +1,8 @@
 """A folded network computes what the network does, with nothing left to fold."""
 
 import operator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 import torch
@@ -59,3 +61,22 @@ def test_what_another_part_looks_at_is_not_folded(kind):
     clip = torch.randn(1, 3, 4, 6, 6)
     with torch.inference_mode():
         assert relative(fold(net)(clip), net(clip)) < 1e-6
+
+
+def test_other_threads_run_networks_while_one_is_folded(trained):
+    """Tracing changes the call of every module for the whole process."""
+    net, clip, folded = trained("p3d_nano"), torch.zeros(1, 3, 4, 24, 24), Event()
+    other = trained("p3d_nano")
+
+    def run():
+        while not folded.is_set():
+            other(clip)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run)
+        try:
+            for _ in range(3):
+                fold(net)
+        finally:
+            folded.set()
+        running.result()

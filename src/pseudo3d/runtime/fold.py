@@ -7,6 +7,7 @@ graph of plain torch modules: the one source of the faster forms, whatever the f
 
 import operator
 from copy import deepcopy
+from threading import Lock, get_ident
 from typing import Any, Literal
 
 import jaxtyping
@@ -21,6 +22,7 @@ from pseudo3d.nn.forms import Subsample
 from pseudo3d.runtime.nodes import is_add, module_of
 from pseudo3d.runtime.thin import thin
 
+_ALONE = Lock()  # tracing patches the call of every module in the process
 _ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _RELUS = {torch.relu, torch.relu_, nn.functional.relu, "relu", "relu_"}
 
@@ -31,6 +33,17 @@ class _Tracer(fx.Tracer):
     def __init__(self, part: str) -> None:
         super().__init__()
         self.traced_func_name = part
+
+    def trace(self, *given: Any, **named: Any) -> fx.Graph:
+        self.thread = get_ident()
+        with _ALONE:
+            return super().trace(*given, **named)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """One step of the traced network; what other threads run meanwhile is none of ours."""
+        if get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not any(m.children())
