@@ -65,17 +65,19 @@ def test_what_another_part_looks_at_is_not_folded(kind):
 
 def test_other_threads_run_networks_while_one_is_folded(trained):
     """Tracing changes the call of every module for the whole process."""
-    net, clip, folded = trained("p3d_nano"), torch.zeros(1, 3, 4, 24, 24), Event()
-    other = trained("p3d_nano")
+    net, other = (trained("p3d_nano", widths=(4,) * 4, stem_width=4) for _ in range(2))
+    clip, begun, folded = torch.zeros(1, 3, 4, 24, 24), Event(), Event()
 
     def run():
         while not folded.is_set():
             other(clip)
+            begun.set()
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run)
         try:
-            for _ in range(3):
+            assert begun.wait(60)
+            for _ in range(10):
                 fold(net)
         finally:
             folded.set()
