@@ -6,6 +6,7 @@
 #   make test                 all tests       (ARGS="-k reader" for some)
 #   make lint                 ruff and mypy
 #   make docs                 the site, in site/
+#   make release              sdist, wheel, bill of materials, checksums of a tag, in dist/
 #   make clean                remove .venv and what the targets made
 
 PYTHON ?= python3
@@ -19,10 +20,10 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test lint docs release clean
 
 help:
-	@sed -n '4,9s/^# *//p' Makefile
+	@sed -n '4,10s/^# *//p' Makefile
 
 demo: .venv/base
 	$(BIN)/p3d demo --out demo $(ARGS)
@@ -37,6 +38,9 @@ lint: .venv/dev
 
 docs: .venv/docs
 	$(BIN)/mkdocs build --strict $(ARGS)
+
+release:
+	PYTHON=$(PYTHON) .ci/release $(ARGS)
 
 clean:
 	rm -rf .venv site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,8 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
+from hostile.network import alone
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 ENCODING = locale.setlocale(locale.LC_CTYPE)
 
@@ -15,6 +17,13 @@ ENCODING = locale.setlocale(locale.LC_CTYPE)
 def _same_encoding() -> None:
     """Some library sets the process's locale, and text would be ASCII in the tests after it."""
     locale.setlocale(locale.LC_CTYPE, ENCODING)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """Whatever a test runs, every command among it, connects to this machine or to nothing."""
+    with alone():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ FORBIDDEN = {
     "watch": {"features", "protocols", "explain", "bench", "demo", "cli", "serve"},
     "serve": {"cli"},
     "cluster": {"cli"},
+    "lock": {"nn", *LOWER, *UPPER, "*"},
     "errors": {"nn", *LOWER, *UPPER, "*"},
 }
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pseudo3d.weights import load as load
     from pseudo3d.weights import save as save
 
-__version__ = "0.1.0"
+__version__: str
 
 _HOME = {
     "Stream": "pseudo3d.engine.stream",
@@ -49,6 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("pseudo3d.report.revision").package_version()
     if name not in _HOME:
         raise AttributeError(f"module 'pseudo3d' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

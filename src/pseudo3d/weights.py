@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from pseudo3d.data.preprocess import Preprocessing
@@ -29,6 +28,8 @@ from pseudo3d.recycle.foreign.formats import as_in, understand
 from pseudo3d.recycle.foreign.kinds import Choices, Foreign, Report, shorten
 from pseudo3d.recycle.published import catalog
 from pseudo3d.recycle.scale import input_scale
+from pseudo3d.recycle.seal import sealed
+from pseudo3d.recycle.sound import check_sound
 
 _SEED = 20171022
 _TOLERANCE = 1e-3
@@ -74,7 +75,7 @@ def save(
     except (TypeError, ValueError) as err:
         raise WeightsError(f"{path}: training or scores are no JSON: {err}") from err
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    write_file(path, tensors_to_bytes(tensors, {METADATA_KEY: text}))
+    write_file(path, sealed(tensors, {METADATA_KEY: text}))
     return card
 
 
@@ -183,10 +184,11 @@ def _check_scale(net: Network) -> None:
 def _build(path: Path, state: dict[str, Tensor], text: str) -> Network:
     try:
         card = Card.from_json(text)
+        check_sound(card, lambda: create_model(card.name, **card.config), state)
         net = _create(card)
     except Pseudo3dError as err:
         raise WeightsError(f"{path}: {err}") from err
-    except (ValueError, TypeError, KeyError, AttributeError) as err:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as err:
         raise WeightsError(f"{path}: metadata cannot be used ({err}); get the file again") from err
     net.card = replace(card, report=_fill(net, state, path))
     if card.self_test is not None:

@@ -164,7 +164,7 @@ def test_unreadable_files_are_set_aside_with_the_reason(tmp_path, items, store):
 
 @pytest.mark.parametrize("fails_at", [1, 2])
 def test_a_full_disk_leaves_no_half_file_and_says_what_to_do(items, store, monkeypatch, fails_at):
-    calls, save = [], np.save
+    calls, save = [], cache.write_array
 
     def full(file, array):
         calls.append(file)
@@ -173,7 +173,7 @@ def test_a_full_disk_leaves_no_half_file_and_says_what_to_do(items, store, monke
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         save(file, array)
 
-    monkeypatch.setattr(cache.np, "save", full)
+    monkeypatch.setattr(cache, "write_array", full)
     with pytest.raises(Pseudo3dError, match=r"No space left.*free some space") as caught:
         store.read(items[0])
     assert str(store.folder) in str(caught.value)
@@ -190,7 +190,7 @@ def test_a_full_disk_ends_the_filling(items, store, monkeypatch):
     def full(file, array):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(cache.np, "save", full)
+    monkeypatch.setattr(cache, "write_array", full)
     with pytest.raises(Pseudo3dError, match="No space left"):
         store.fill(items)
     assert store.quarantined == {}
@@ -208,3 +208,29 @@ def test_the_default_folder_follows_the_environment(tmp_path, monkeypatch):
     assert default_folder() == tmp_path / "pseudo3d" / "frames"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_folder().parts[-3:] == (".cache", "pseudo3d", "frames")
+
+
+@pytest.mark.parametrize("kind", [".npy", ".t.npy"])
+@pytest.mark.parametrize("damage", ["turned", "cut", "empty"])
+def test_damaged_frames_are_decoded_again(items, store, decoded, caplog, kind, damage):
+    wanted = store.read(items[0])
+    path = next(p for p in store.folder.iterdir() if p.name.endswith(".t.npy") == (kind != ".npy"))
+    data = bytearray(path.read_bytes())
+    data[-40] ^= 4  # a value; the checksum takes the last 24 bytes
+    path.write_bytes({"turned": data, "cut": data[:-60], "empty": b""}[damage])
+    again = FrameStore(resize=store.resize, folder=store.folder)
+    found = again.read(items[0])
+    assert "is decoded again" in caplog.text
+    assert np.array_equal(found.pixels, wanted.pixels)
+    assert found.times.equal(wanted.times)
+    assert len(decoded) == 2
+    assert again.read(items[0]) is found
+
+
+def test_frames_of_an_earlier_version_are_read(items, store, decoded):
+    wanted = store.read(items[0])
+    for path in store.folder.iterdir():
+        np.save(path, np.load(path))
+    found = FrameStore(resize=store.resize, folder=store.folder).read(items[0])
+    assert np.array_equal(found.pixels, wanted.pixels)
+    assert len(decoded) == 1

@@ -116,7 +116,7 @@ def test_view_batches_cover_items_times_views_in_order():
     whole = view_batches(items=3, views=4, batch=9)  # no item in two batches
     assert [[draw.item for draw in batch] for batch in whole] == [[0] * 4 + [1] * 4, [2] * 4]
     assert [len(batch) for batch in view_batches(items=2, views=4, batch=3)] == [3, 3, 2]
-    flat = [tuple(draw) for batch in batches for draw in batch]
+    flat = [(draw.item, draw.view) for batch in batches for draw in batch]
     assert flat == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
 
 

@@ -23,6 +23,7 @@ from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.transforms import Augment, center_crop
 from pseudo3d.engine.module import ClipTraining
 from pseudo3d.engine.recipes import Recipe, recipe
+from pseudo3d.engine.record import check
 from pseudo3d.engine.train import Job, Parts, plan_input, train
 from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
 from pseudo3d.models import create_model
@@ -110,6 +111,8 @@ def check_same(whole, torn):
     for name, value in ours.state_dict().items():
         assert (value - other[name]).abs().max() <= 1e-6, name
     assert not (torn / "last.ckpt").exists()
+    assert check(torn).whole
+    assert check(torn).samples == 3 * 18
 
 
 def test_a_killed_run_resumes_to_the_same_weights(undisturbed, listed, tmp_path):
@@ -172,7 +175,7 @@ def test_a_full_disk_leaves_the_last_state_that_was_whole(
             raise WeightsError(f"{path} cannot be written")
         write_file(path, data)
 
-    monkeypatch.setattr("pseudo3d.engine.trainer.write_file", full_at_the_third)
+    monkeypatch.setattr("pseudo3d.engine.state.write_file", full_at_the_third)
     with pytest.raises(WeightsError, match="cannot be written"):
         lively_run(listed, torn, checkpoint_every=2)
     monkeypatch.undo()
@@ -202,7 +205,10 @@ def test_a_run_leaves_weights_lists_and_figures(trained, parts, small):
         "manifest.csv",
         "run.json",
         "metrics.csv",
+        "epochs",
     }
+    assert check(trained).whole
+    assert (check(trained).epochs, check(trained).samples) == (16, 16 * 18)
     net = load(trained / "weights.safetensors")
     assert not net.training
     assert net.card.classes == ("bright", "dark", "middle")

@@ -16,9 +16,8 @@ from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.writer import write_video
 from pseudo3d.engine.predict import predict
 from pseudo3d.engine.windows import Windows
-from pseudo3d.errors import VideoError
 from pseudo3d.serve.attention import Samples, framed
-from pseudo3d.serve.child import CalledOff, Decoder, out_of_memory
+from pseudo3d.serve.child import CalledOff, Decoder
 from pseudo3d.serve.cutting import Cutting, cut
 from pseudo3d.serve.decoders import Decoders
 from pseudo3d.serve.films import Window
@@ -114,14 +113,6 @@ def test_a_file_that_does_not_say_how_long_it_is_is_counted(
     with pytest.raises(Problem, match=word) as stop:
         list(cut(part, how))
     assert stop.value.code == "too_large"
-
-
-def test_lack_of_memory_is_known_in_its_many_forms():
-    wrapped = VideoError("a.mp4: no frame can be decoded")
-    wrapped.__cause__ = MemoryError()
-    for err in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), wrapped):
-        assert out_of_memory(err)
-    assert not out_of_memory(VideoError("damaged"))
 
 
 def test_a_signal_waits_until_a_message_is_whole():

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pseudo3d.cli.cards import kept_scores
 from pseudo3d.cli.common import (
     Cache,
     Json,
@@ -66,6 +67,9 @@ def evaluate(
     tune: Tune = None,
     aim: Aim = Aims.f1,
     save_rule: SaveRule = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for scores.json and card.json: scores, made how.")
+    ] = None,
     videos: VideoFolder = None,
     timelines: Pictures = None,
     window: Annotated[
@@ -96,6 +100,7 @@ def evaluate(
             hop=hop,
             predictions=predictions,
             timelines=timelines,
+            out=out,
         )
         score_segments(weights, data, how, (runtime, precision, threads), json=json)
         return
@@ -111,6 +116,7 @@ def evaluate(
             mirrors=mirrors,
             predictions=predictions,
             precision=precision_on_torch(runtime, precision),
+            out=out,
         )
         evaluate_scans(weights, data, scoring, json=json)
         return
@@ -128,9 +134,11 @@ def evaluate(
     elif split != "all":
         manifest = manifest.split(split)
     store = open_store(manifest, pre.resize, pre.color == "gray", cache)
-    with progress_bar("evaluating") as progress:
+    kept = kept_scores(out, (manifest, data, part), weights=weights)
+    with kept as keep, progress_bar("evaluating") as progress:
         protocol = Protocol(views=views, batch=batch, split=part)
         found = run(model, manifest, store, protocol, progress)
+        keep(found.to_dict())
     if confusion is not None:
         from pseudo3d.report.plots import confusion_png
 

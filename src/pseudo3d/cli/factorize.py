@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from pseudo3d.cli.cards import card_beside
 from pseudo3d.cli.common import (
     Cache,
     Json,
@@ -97,16 +98,18 @@ def factorize(
     request = _Request(
         weights=weights, asked=asked, record=record, cost=cast("Cost", cost), clips=clips, seed=seed
     )
-    result, small = request.small(net, videos, folder)
-    final = small
-    if videos is not None:
-        result |= _score(videos, {"before": net, "after": small}, views)
-        if folder is not None:
-            how = shorter(small, known(small)[0], epochs, lr, key_values(set_ or []))
-            tuning = Job(recipe=how, out=folder, seed=seed, teacher=weights if teach else None)
-            final = load(tune(load(folder / _FIRST), videos.parts, videos.store, tuning))
-            result |= _score(videos, {"tuned": final}, views)
-    _keep(final, out, result)
+    listed = None if videos is None or data is None else (videos.listed, data, None)
+    with card_beside(out, "factorize", data=listed, seed=seed, weights=weights):
+        result, small = request.small(net, videos, folder)
+        final = small
+        if videos is not None:
+            result |= _score(videos, {"before": net, "after": small}, views)
+            if folder is not None:
+                how = shorter(small, known(small)[0], epochs, lr, key_values(set_ or []))
+                tuning = Job(recipe=how, out=folder, seed=seed, teacher=weights if teach else None)
+                final = load(tune(load(folder / _FIRST), videos.parts, videos.store, tuning))
+                result |= _score(videos, {"tuned": final}, views)
+        _keep(final, out, result)
     result["path"] = str(out)
     if json:
         say_json({key: value for key, value in result.items() if key != "text"})
@@ -133,6 +136,7 @@ def _check(asked: dict[str, Any], data: Path | None, epochs: int, out: Path) -> 
 class _Videos:
     """What to fit to, what to train on, what to score on."""
 
+    listed: "Manifest"
     parts: "Parts"
     scored: "Manifest"
     split: str
@@ -145,7 +149,8 @@ def _videos(net: "Network", data: Path, hold_out: list[str], seed: int, cache: s
     from pseudo3d.engine.evaluate import known
 
     pre, classes = known(net)
-    parts = divide(read_manifest(data, classes), hold_out, [], seed)
+    listed = read_manifest(data, classes)
+    parts = divide(listed, hold_out, [], seed)
     scored, split = parts.train, "train"
     if parts.held is not None:
         scored, split = parts.held, "test"
@@ -155,7 +160,7 @@ def _videos(net: "Network", data: Path, hold_out: list[str], seed: int, cache: s
         note("no test part in the data: scores are of the videos the pairs are fitted to")
     items = tuple(dict.fromkeys((*parts.train.items, *scored.items)))
     store = open_store(type(scored)(items, classes), pre.resize, pre.color == "gray", cache)
-    return _Videos(parts=parts, scored=scored, split=split, store=store)
+    return _Videos(listed=listed, parts=parts, scored=scored, split=split, store=store)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pseudo3d.cli.cards import card_beside
 from pseudo3d.cli.common import (
     Json,
     Threads,
@@ -110,7 +111,9 @@ def features(
     )
     windows = Windows(seconds=window, hop=hop) if window or hop else None
     how = Extraction(clips=clips, windows=windows, mirror=mirror, per_clip=per_clip)
-    with progress_bar("extracting") as progress:
+    part = ", ".join(group or []) or (None if split == "all" else split)
+    card = card_beside(out, "features", data=(manifest, data, part), weights=weights)
+    with card, progress_bar("extracting") as progress:
         found = extract(ready, manifest, out=out, how=how, progress=progress)
     _tell_features(found, out, json)
 

@@ -1,11 +1,15 @@
 """Command line `p3d`. Torch is imported inside commands only: `--help` must answer at once."""
 
+import signal
 import sys
+from typing import Annotated
 
 import typer
 
 from pseudo3d.cli import (
+    batch,
     bench,
+    card,
     convert,
     demo,
     evaluate,
@@ -15,6 +19,7 @@ from pseudo3d.cli import (
     features,
     info,
     pack,
+    plan,
     predict,
     protocol,
     report,
@@ -35,14 +40,31 @@ app = typer.Typer(
 )
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from pseudo3d.cli.common import say
+        from pseudo3d.report.revision import code_line
+
+        say(code_line())
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Print version and revision."
+        ),
+    ] = False,
+) -> None:
     """Recognition in video clips and volumes with pseudo-3-D residual networks."""
 
 
 COMMANDS = (
     demo, train, report, evaluate, compare, predict, watch, view, serve, explain, saliency,
-    study, features, protocol, export, convert, factorize, pack, weights, info, inspect, bench,
+    study, features, batch, protocol, export, convert, factorize, pack, weights, info, inspect,
+    card, bench, plan,
 )  # fmt: skip
 for module in COMMANDS:
     module.add_to(app)
@@ -57,12 +79,19 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            fail("interrupted; what was finished is kept", INTERRUPTED)
+            _leave()
         raise
+    except KeyboardInterrupt:
+        _leave()
     except (Pseudo3dError, OSError, ImportError, FloatingPointError) as err:
         fail(str(err), 1)
     except (ValueError, TypeError) as err:
         fail(str(err), 2)
+
+
+def _leave() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C changes nothing any more
+    fail("interrupted; what was finished is kept", INTERRUPTED)
 
 
 def fail(message: str, code: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pseudo3d.cli.cards import kept_scores
 from pseudo3d.cli.common import note, progress_bar, say, say_json
 from pseudo3d.cli.running import Precisions, Runtimes, open_model
 from pseudo3d.cli.segments import draw, rule_from, save_found
@@ -32,6 +33,7 @@ class SegmentScoring:
     hop: float | None = None  # s
     predictions: Path | None = None  # file for what was found
     timelines: Path | None = None  # folder for a picture of each video
+    out: Path | None = None  # folder for the scores and the card
 
 
 def score_segments(
@@ -45,8 +47,12 @@ def score_segments(
     """`p3d evaluate --segments`: of a network, or of segments that anything has found (a file)."""
     if weights.suffix.lower() in (".json", ".csv"):
         evaluate_found(weights, data, how, json=json)
-    else:
-        evaluate_segments(open_model(weights, *running), data, how, json=json)
+        return
+    model = open_model(weights, *running)
+    with kept_scores(how.out, None, weights=weights, truth=data) as keep:
+        scores = evaluate_segments(model, data, how)
+        keep(scores.to_dict())
+    _tell(scores, json=json)
 
 
 def evaluate_found(found: Path, data: Path, how: SegmentScoring, *, json: bool) -> None:
@@ -57,10 +63,13 @@ def evaluate_found(found: Path, data: Path, how: SegmentScoring, *, json: bool) 
     if how.tune is not None or how.rule:
         raise Pseudo3dError(f"{found} holds segments: no rule is applied or chosen; leave it out")
     truth = read_annotations(data, how.videos, disk=False).split(how.split)
-    _tell(score_found(read_found(found), truth, split=how.split), json=json)
+    with kept_scores(how.out, None, found=found, truth=data) as keep:
+        scores = score_found(read_found(found), truth, split=how.split)
+        keep(scores.to_dict())
+    _tell(scores, json=json)
 
 
-def evaluate_segments(model: "Runner", data: Path, how: SegmentScoring, *, json: bool) -> None:
+def evaluate_segments(model: "Runner", data: Path, how: SegmentScoring) -> "SegmentEvaluation":
     """Score a network on long videos; the rule may be chosen on another split before.
 
     Raises:
@@ -96,7 +105,7 @@ def evaluate_segments(model: "Runner", data: Path, how: SegmentScoring, *, json:
         note(f"segments: {how.predictions}")
     if how.timelines is not None:
         _draw_all(result, scores, how.timelines)
-    _tell(scores, json=json)
+    return scores
 
 
 def _apart(scored: "Annotations", others: "Annotations", how: SegmentScoring) -> "Annotations":

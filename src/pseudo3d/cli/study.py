@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pseudo3d.cli.cards import card_of
 from pseudo3d.cli.common import (
     Cache,
     Json,
@@ -65,7 +66,8 @@ def study(
     from pseudo3d.explain.study import Study, Variant, block_study
 
     changes = {**key_values(set_ or []), **({"epochs": epochs} if epochs else {})}
-    parts = divide(read_manifest(data), hold_out or [], [], 0)
+    whole = read_manifest(data)
+    parts = divide(whole, hold_out or [], [], 0)
     chosen = Study(
         variants=tuple(Variant(title=n, model=n) for n in models) if models else block_study(model),
         recipe=recipe_with(recipe, changes, frames, size),
@@ -74,7 +76,8 @@ def study(
         out=out,
         seconds=seconds,
     )
-    rows = _run(chosen, cache)
+    with card_of(out, "study", data=(whole, data, None), seed=list(range(seeds))):
+        rows = _run(chosen, cache)
     _tell(chosen, rows, picture, json)
 
 

@@ -1,6 +1,5 @@
 """`p3d train`: labeled videos in, weights out."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,20 +8,16 @@ import typer
 from pseudo3d.cli.common import (
     Cache,
     Threads,
-    chosen,
     key_values,
     note,
-    open_store,
-    say,
-    start_from,
     use_threads,
 )
+from pseudo3d.cli.spread import Devices, Nodes, Strategy, SyncNorm
 
 if TYPE_CHECKING:
     from pseudo3d.data.manifest import Manifest
     from pseudo3d.engine.recipes import Recipe
     from pseudo3d.engine.train import Parts
-    from pseudo3d.models.network import Network
 
 
 def train(
@@ -84,6 +79,10 @@ def train(
             help="Write OUT/report.html: scores, and whether it uses the order of frames."
         ),
     ] = True,
+    strategy: Strategy = "auto",
+    devices: Devices = None,
+    nodes: Nodes = None,
+    sync_norm: SyncNorm = True,
     cache: Cache = "auto",
     threads: Threads = None,
 ) -> None:
@@ -91,11 +90,19 @@ def train(
 
     The `split` column decides what is trained on (train), watched (val) and left alone (test). A
     list without splits is cut by group: a fifth becomes the test part, written to OUT/manifest.csv.
-    The same command again goes on with a run that was interrupted.
+    The same command again goes on with a run that was interrupted. Under torchrun or SLURM's srun,
+    every process takes its share of every batch.
     """
     use_threads(threads)
+    from pseudo3d.cli.spread import start_processes
+    from pseudo3d.engine.distributed import Spread
+
+    spread = Spread(strategy=strategy, devices=devices, nodes=nodes, sync_norm=sync_norm)  # type: ignore[arg-type]
+    if start_processes(spread):
+        return
     from pseudo3d.cli.scans.among import holds_scans
     from pseudo3d.cli.scans.train import ScanTraining, train_scans
+    from pseudo3d.cli.videos import VideoTraining, train_videos
 
     plain = {"epochs": epochs, "batch": _count(batch), "lr": lr, "precision": precision}
     changes = {key: value for key, value in plain.items() if value is not None}
@@ -115,11 +122,12 @@ def train(
                 weights=weights,
                 cache=cache,
                 report=report,
+                spread=spread,
             )
         )
         return
-    _train_videos(
-        _Videos(
+    train_videos(
+        VideoTraining(
             data=data,
             out=out,
             model=model,
@@ -134,63 +142,9 @@ def train(
             workers=workers,
             report=report,
             cache=cache,
+            spread=spread,
         )
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Videos:
-    """What `p3d train` was asked for, where the data are videos."""
-
-    data: Path
-    out: Path
-    model: str | None
-    recipe: "Recipe"
-    fit_batch: bool
-    net: dict[str, Any]
-    seed: int
-    hold_out: list[str]
-    watch: list[str]
-    weights: Path | None
-    teacher: Path | None
-    workers: int | None
-    report: bool
-    cache: str
-
-
-def _train_videos(asked: _Videos) -> None:
-    from pseudo3d.cli.bars import TrainingBar
-    from pseudo3d.cli.report import page_of
-    from pseudo3d.data.manifest import read_manifest
-    from pseudo3d.engine.train import RUN, Job, claim
-    from pseudo3d.engine.train import train as run
-    from pseudo3d.engine.trainer import LAST
-
-    how, out, seed = asked.recipe, asked.out, asked.seed
-    resume = (out / LAST).exists()
-    claim(Job(recipe=how, out=out, resume=resume))
-    parts = divide(read_manifest(asked.data), asked.hold_out, asked.watch, seed)
-    classes = parts.train.classes
-    everything = [p.items for p in (parts.train, parts.val) if p is not None]
-    listed = type(parts.train)(tuple(i for items in everything for i in items), classes)
-    model, options = chosen(asked.model, asked.weights)
-    model = model or "p3d_tiny"
-    network = _network(model, {**options, **asked.net}, how, len(classes), seed)
-    if asked.fit_batch:
-        how = _fit(how, network, out / RUN if resume else None)
-    job = Job(
-        recipe=how, out=out, seed=seed, workers=asked.workers, resume=resume, teacher=asked.teacher
-    )
-    if asked.weights is not None and not resume:
-        note(start_from(network, asked.weights, classes))
-    store = open_store(listed, how.input["resize"], how.input.get("color") == "gray", asked.cache)
-    what = f"{len(parts.train.items)} videos, {len(classes)} classes"
-    note(f"{'resuming' if resume else 'training'} {model} on {what}")
-    path = run(network, parts, store, job, [TrainingBar()])
-    if asked.report:
-        store.fill(parts.held.items if parts.held is not None else ())
-        note(f"report: {page_of(out, store)}")
-    say(str(path))
 
 
 def _count(batch: str | None) -> int | None:
@@ -202,20 +156,6 @@ def _count(batch: str | None) -> int | None:
             f"{batch!r}; wanted a number of clips or auto", param_hint="--batch"
         )
     return int(batch)
-
-
-def _fit(how: "Recipe", network: "Network", run: Path | None) -> "Recipe":
-    """The recipe with a batch that fits into memory; an interrupted run keeps its own."""
-    from pseudo3d.engine.batch import batch_of_run, fit_batch
-    from pseudo3d.runtime.process import free_memory
-
-    if run is not None:
-        return batch_of_run(how, run)
-    room = int(0.8 * free_memory())
-    how = fit_batch(how, network, room)
-    steps = f", {how.accumulate} batches per step" if how.accumulate > 1 else ""
-    note(f"batch {how.batch}{steps}: the largest that {room >> 20} MiB hold")
-    return how
 
 
 def recipe_with(
@@ -241,20 +181,6 @@ def recipe_with(
         elif dot and part == "augment":
             lit[name] = changes.pop(key)
     return how.but(**changes, input=given, augment=replace(how.augment, **lit))
-
-
-def _network(
-    name: str, options: dict[str, Any], how: "Recipe", classes: int, seed: int
-) -> "Network":
-    import torch
-
-    from pseudo3d.models import create_model
-
-    channels = (1 if how.input.get("color") == "gray" else 3) * (
-        2 if how.input.get("difference") else 1
-    )
-    torch.manual_seed(seed)
-    return create_model(name, **{"num_classes": classes, "in_channels": channels, **options})
 
 
 def divide(manifest: "Manifest", hold_out: list[str], watch: list[str], seed: int) -> "Parts":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pseudo3d.data.annotations import SUBSETS, Annotations, Mark, MarkedVideo
+from pseudo3d.data.there import is_file
 from pseudo3d.data.video import VIDEO_SUFFIXES, probe
 from pseudo3d.errors import ManifestError
 
@@ -83,7 +84,7 @@ def _from_csv(table: Path, home: Path | None) -> list[MarkedVideo]:
             raise ManifestError(f"{where}: {name} has split and group {fact}, before {facts[name]}")
         if row["label"]:
             marks[name].append(_mark(where, row, None if home is None else home / name))
-    missing = [name for name in facts if home is not None and not (home / name).is_file()]
+    missing = [name for name in facts if home is not None and not is_file(home / name)]
     if missing:
         raise ManifestError(
             f"{table}: {len(missing)} of {len(facts)} videos are missing: "
@@ -112,7 +113,7 @@ def _mark(where: str, row: Mapping[str, str], file: Path | None) -> Mark:
 def _from_json(table: Path, home: Path | None) -> list[MarkedVideo]:
     try:
         content = json.loads(table.read_text(encoding="utf-8"))
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise ManifestError(f"{table} is no JSON in UTF-8: {err}") from err
     there = content if isinstance(content, dict) else {}
     kind = next((k for k in ("database", "results") if k in there), "")

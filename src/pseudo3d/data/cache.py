@@ -5,6 +5,7 @@ than everything else the loader does.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -18,16 +19,19 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from pseudo3d.data.manifest import Item
+from pseudo3d.data.decode import Source
+from pseudo3d.data.item import Item
+from pseudo3d.data.kept import check_array, map_array, read_array, write_array
 from pseudo3d.data.pick import FileFrames, Index, file_frames, index_file
 from pseudo3d.data.transforms import short_side
-from pseudo3d.data.video import Video, probe, read_video
+from pseudo3d.data.video import Video, read_video
 from pseudo3d.errors import Pseudo3dError, VideoError
 
 Progress = Callable[[int, int], None]
 SHARE_OF_DISK = 0.5  # of the free space, at most
 HELD_INDEXES = 10_000  # files whose frame times a process remembers, some 3 KB each
 HELD_BYTES = 512 * 2**20  # frames a process keeps in memory; the rest is mapped when it is read
+_log = logging.getLogger(__name__)
 
 
 def default_folder() -> Path:
@@ -81,30 +85,39 @@ class FrameStore:
             return self._in_file(item)
         if item in self._held:
             return self._held[item]
-        frames = self._map(item, self.folder)
-        if frames.pixels.nbytes <= self._room:
-            self._room -= frames.pixels.nbytes
-            frames = replace(frames, pixels=np.array(frames.pixels))
-            self._held[item] = frames
-        return frames
+        pixels, times = self._keep(item, self.folder)
+        try:
+            return self._kept(item, pixels, times)
+        except (ValueError, EOFError, FileNotFoundError) as err:
+            _log.warning("%s is damaged (%s); %s is decoded again", pixels, err, item.path)
+            pixels.unlink(missing_ok=True)
+        return self._kept(item, *self._keep(item, self.folder))
 
     def _in_file(self, item: Item) -> Frames | FileFrames:
         """The item's frames, not decoded yet where the file tells their times."""
-        index = self._indexes[item.path] if item.path in self._indexes else index_file(item.path)
+        source = item.fetch()
+        index = self._indexes[item.path] if item.path in self._indexes else index_file(source)
         if len(self._indexes) < HELD_INDEXES:
             self._indexes[item.path] = index
         if index is not None:
             span = (item.start, item.end)
-            found = file_frames(item.path, index, span, size=self.resize, gray=self.gray)
+            found = file_frames(source, index, span, size=self.resize, gray=self.gray)
             if found is not None:
                 return found
-        video = self._decode(item)
+        video = self._decode(item, source)
         return Frames(pixels=video.frames.numpy(), times=video.times)
 
-    def _map(self, item: Item, folder: Path) -> Frames:
-        """The item's frames in the cache, decoded first if they are not there."""
-        pixels, times = self._keep(item, folder)
-        return Frames(pixels=np.load(pixels, mmap_mode="c"), times=torch.from_numpy(np.load(times)))
+    def _kept(self, item: Item, pixels: Path, times: Path) -> Frames:
+        """The item's frames out of the cache; compared with their checksum if memory holds them."""
+        frames = Frames(pixels=map_array(pixels), times=torch.from_numpy(read_array(times)))
+        if len(frames.times) != frames.pixels.shape[1]:
+            raise ValueError(f"{frames.pixels.shape[1]} frames with {len(frames.times)} times")
+        if frames.pixels.nbytes <= self._room:
+            frames = replace(frames, pixels=np.array(frames.pixels))
+            check_array(pixels, frames.pixels)
+            self._room -= frames.pixels.nbytes
+            self._held[item] = frames
+        return frames
 
     def _keep(self, item: Item, folder: Path) -> tuple[Path, Path]:
         """The item's two files in the cache, written if they are not there.
@@ -114,7 +127,7 @@ class FrameStore:
         stem = folder / _key(item, self.resize, self.gray)
         pixels, times = stem.with_suffix(".npy"), stem.with_suffix(".t.npy")
         if not pixels.exists() or not times.exists():
-            video = self._decode(item)
+            video = self._decode(item, item.fetch())
             _write(times, video.times.numpy())
             _write(pixels, video.frames.numpy())
         return pixels, times
@@ -126,13 +139,13 @@ class FrameStore:
     def fill(self, items: Sequence[Item], progress: Progress | None = None) -> None:
         """Decode what is not there yet, on all cores; unreadable files go to `quarantined`.
 
-        Without a folder, only the first frame of each file is read.
+        Without a folder, only the first frame of each file is read, of shards not even that.
         """
 
         def one(item: Item) -> tuple[Path, str | None]:
             try:
                 if self.folder is None:
-                    probe(item.path)
+                    item.check()
                 else:
                     self._keep(item, self.folder)
             except (VideoError, FileNotFoundError) as err:
@@ -163,22 +176,16 @@ class FrameStore:
         total = 0
         for item in items:
             try:
-                info = probe(item.path)
+                frames, height, width = item.extent()
             except (VideoError, FileNotFoundError):
                 continue
-            turned = info.rotation % 180 != 0
-            height, width = (info.width, info.height) if turned else (info.height, info.width)
             h, w = short_side(height, width, self.resize)
-            seconds = (item.end or info.duration) - (item.start or 0.0)
-            frames = info.declared_frames or info.duration * info.fps
-            if item.end is not None or item.start is not None:
-                frames = seconds * (info.fps or 30.0)
-            total += int(frames) * h * w * (1 if self.gray else 3)
+            total += frames * h * w * (1 if self.gray else 3)
         return total
 
-    def _decode(self, item: Item) -> Video:
+    def _decode(self, item: Item, source: Source) -> Video:
         return read_video(
-            item.path,
+            source,
             start=item.start or 0.0,
             end=item.end,
             size=self.resize,
@@ -193,8 +200,7 @@ def fits(folder: Path, needed: int) -> bool:
 
 
 def _key(item: Item, resize: int, gray: bool) -> str:
-    stat = item.path.stat()
-    text = (item.path.resolve(), stat.st_size, stat.st_mtime_ns, item.start, item.end, resize, gray)
+    text = (*item.stamp(), item.start, item.end, resize, gray)
     return hashlib.sha256(repr(text).encode()).hexdigest()[:32]
 
 
@@ -204,7 +210,7 @@ def _write(path: Path, array: np.ndarray) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.{id(array)}")
     try:
         with draft.open("wb") as file:
-            np.save(file, array)
+            write_array(file, array)
         draft.replace(path)
     except OSError as err:
         raise Pseudo3dError(

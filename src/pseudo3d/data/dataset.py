@@ -1,6 +1,6 @@
 """Manifest items as clips of bytes, in a random but repeatable order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from pseudo3d.data.cache import Frames, FrameStore
 from pseudo3d.data.manifest import Item
 from pseudo3d.data.pick import FileFrames
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.share import Share, share_of
 from pseudo3d.data.transforms import center_crop
 
 
@@ -23,14 +24,20 @@ class Draw(NamedTuple):
 
     item: int
     view: int  # evaluation: number of the view; training: number of the epoch
+    spare: bool = False  # read by a process that has no part of a batch, and left out
 
 
 class Batch(NamedTuple):
     """Clips as read, before normalization."""
 
     clips: UInt8[Tensor, "n c t h w"]
-    items: Tensor  # (N,) position in the manifest
+    items: Tensor  # (N,) position in the manifest; -1: a spare one
     labels: Tensor  # (N,)
+
+    def used(self) -> "Batch":
+        """The batch without spare clips, maybe empty."""
+        keep = self.items >= 0
+        return self if bool(keep.all()) else Batch(*(part[keep] for part in self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +67,7 @@ class ClipDataset(Dataset):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, int, int]:
         clip = self._random(draw) if self.spec.random else self._views(draw.item)[draw.view]
-        return clip, draw.item, self.labels[draw.item]
+        return clip, -1 if draw.spare else draw.item, self.labels[draw.item]
 
     def _random(self, draw: Draw) -> Tensor:
         spec = self.spec
@@ -110,20 +117,49 @@ def clip_indices(times: Tensor, spec: ClipSpec, view: int, rng: torch.Generator)
 class EpochSampler(Sampler[list[Draw]]):
     """Batches of every item once per epoch, shuffled by (seed, epoch); resumes inside an epoch.
 
-    Set `epoch` before each pass and `skip` to the number of batches already taken from it.
+    Set `epoch` before each pass and `skip` to the number of batches already taken from it. The
+    batches are the same whatever the number of processes: each takes its share of every one.
+
+    Args:
+        batch: clips of a batch, over all processes.
+        order: permutation of the items from an epoch's generator; None: any order is as good.
     """
 
-    def __init__(self, items: int, batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        items: int,
+        batch: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        order: Callable[[torch.Generator], Tensor] | None = None,
+    ) -> None:
         self.items, self.batch, self.seed = items, batch, seed
+        self.rank, self.ranks, self.order = rank, ranks, order
         self.epoch = self.skip = 0
 
     def __len__(self) -> int:
         return -(-self.items // self.batch)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order = torch.randperm(self.items, generator=generator(self.seed, self.epoch, -1)).tolist()
+        rng = generator(self.seed, self.epoch, -1)
+        shuffled = torch.randperm(self.items, generator=rng) if not self.order else self.order(rng)
+        order = shuffled.tolist()
         for start in range(self.skip * self.batch, self.items, self.batch):
-            yield [Draw(i, self.epoch) for i in order[start : start + self.batch]]
+            whole = [Draw(i, self.epoch) for i in order[start : start + self.batch]]
+            yield part_of(whole, self.rank, self.ranks)
+
+    def share(self, number: int) -> Share:
+        """What this process computes of an epoch's batch."""
+        size = min(self.batch, self.items - number * self.batch)
+        return share_of(size, self.rank, self.ranks)
+
+
+def part_of(draws: list[Draw], rank: int, ranks: int) -> list[Draw]:
+    """One process's draws of a batch; a spare one where there are too few for all."""
+    mine = list(share_of(len(draws), rank, ranks).take(draws))
+    return mine or [draws[0]._replace(spare=True)]
 
 
 def view_batches(items: int, views: int, batch: int) -> list[list[Draw]]:

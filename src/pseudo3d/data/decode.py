@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,40 +15,86 @@ from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from numpy.typing import NDArray
 
+from pseudo3d.data.limits import check_pixels, most_pixels
 from pseudo3d.errors import VideoError
 
 NEAR = 1e-6  # s; a span written as a rounded decimal still meets its frame
+_ALONE = {"protocol_whitelist": "file"}  # a playlist leads nowhere: no network, no other files
+# Titles that are no UTF-8 are no errors; PyAV 19 always does so and lost the option.
+ANY_TEXT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+_ALIGNED = 2**22  # pixels
+_LISTS = {"concat", "dash", "hls", "tty"}  # what FFmpeg takes texts for
 LOOSE = {"avi", "mpeg"}  # containers without presentation times: after a seek they are guessed anew
 
 
+@dataclass(frozen=True)
+class Blob:
+    """A video that is no file of its own: its bytes, and the name it is spoken of by."""
+
+    path: Path
+    data: bytes = field(repr=False)
+
+
+Source = Path | Blob
+
+
+def name_of(source: str | Source) -> Path:
+    """What a video is called."""
+    return source.path if isinstance(source, Blob) else Path(source)
+
+
+def size_of(source: Source) -> int | None:
+    """Bytes; None where there is no such file."""
+    if isinstance(source, Blob):
+        return len(source.data)
+    return source.stat().st_size if source.exists() else None
+
+
 @contextmanager
-def open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
+def open_stream(source: Source) -> Iterator[tuple[Any, Any]]:
     """Open a file; give its container and its video stream (None when it has none).
 
     Raises:
         FileNotFoundError: no such file.
         av.FFmpegError: not a file FFmpeg can open.
+        VideoError: larger frames than are allowed.
     """
-    with av.open(str(path), metadata_errors="replace") as container:
+    file = BytesIO(source.data) if isinstance(source, Blob) else str(source)
+    with av.open(file, options=dict(_ALONE), **ANY_TEXT) as container:
         pictures = Disposition.attached_pic  # the cover of an audio file is no video
         streams = [s for s in container.streams.video if not s.disposition & pictures]
-        stream = streams[0] if streams and container.format.name != "tty" else None
+        stream = streams[0] if streams and container.format.name not in _LISTS else None
         if stream is not None:
             stream.thread_type = "NONE"
+            _limit(name_of(source), stream.codec_context)
         yield container, stream
 
 
+def _limit(path: Path, codec: Any) -> None:
+    """Hold a decoder to frames of a size; None is a codec that FFmpeg does not know."""
+    if codec is not None:
+        check_pixels(path, codec.width, codec.height)
+        # FFmpeg itself keeps to it where frames are larger than the header says; it counts what it
+        # aligns rows to
+        codec.options = {**codec.options, "max_pixels": str(most_pixels() + _ALIGNED)}
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def opened(source: Source) -> Iterator[tuple[Any, Any]]:
     """`open_stream` with the errors of a user: one sentence with the way out."""
-    if path.is_dir():
+    path = name_of(source)
+    if not isinstance(source, Blob) and path.is_dir():
         raise VideoError(f"{path} is a folder, not a video: give a file, or scan the folder")
-    if path.exists() and not path.stat().st_size:
+    if size_of(source) == 0:
         raise VideoError(f"{path} is empty (0 bytes): copy it again, or leave it out")
     try:
-        with open_stream(path) as (container, stream):
+        with open_stream(source) as (container, stream):
             if stream is None:
                 raise VideoError(f"{path} holds no video stream: leave it out")
+            if stream.codec_context is None:
+                raise VideoError(f"{path} is coded in a way unknown here: convert it with ffmpeg")
             yield container, stream
     except av.FFmpegError as err:
         if isinstance(err, FileNotFoundError):
@@ -80,8 +128,11 @@ def timed(frames: Iterator[Any], first: Any, stream: Any) -> Iterator[tuple[floa
         yield time, frame
 
 
-def frames_from(container: Any, stream: Any, first: Any, rest: Iterator[Any], start: float) -> Any:
+def frames_from(
+    source: Source, opened: tuple[Any, Any], first: Any, rest: Iterator[Any], start: float
+) -> Any:
     """Decode from the key frame before `start`, or from the first frame if none is sure."""
+    container, stream = opened
     target = (first.pts or 0) + int(start / stream.time_base)
     loose = first.pts is None or container.format.name in LOOSE
     if loose or target <= first.pts:
@@ -90,7 +141,7 @@ def frames_from(container: Any, stream: Any, first: Any, rest: Iterator[Any], st
     elif sought := _sought(container, stream, first.pts, target):
         yield from sought
     else:  # the seek has spoiled this container
-        with open_stream(Path(container.name)) as (fresh, begin):
+        with open_stream(source) as (fresh, begin):
             yield from fresh.decode(begin)
 
 

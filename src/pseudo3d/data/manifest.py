@@ -13,23 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pseudo3d.data.item import Item as Item
+from pseudo3d.data.parting import balanced
+from pseudo3d.data.shards.storage import address_of, is_remote
+from pseudo3d.data.there import is_file
 from pseudo3d.data.video import VIDEO_SUFFIXES
 from pseudo3d.errors import ManifestError, unknown
 
 COLUMNS = ("path", "label", "group", "split", "start", "end")
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One labeled video, or one labeled span of it."""
-
-    path: Path
-    label: str
-    group: str | None = None
-    split: str | None = None
-    start: float | None = None  # s from the first frame
-    end: float | None = None  # s from the first frame
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,7 @@ class Manifest:
             counts[key][item.label] += 1
         if len(counts) < 2:
             raise ManifestError(f"all {len(keys)} items are of one group: wanted two or more")
-        held = _balanced(counts, fraction, random.Random(seed))
+        held = balanced(counts, fraction, random.Random(seed))
         return self._part([key in held for key in keys])
 
     def _only(self, keep: Iterable[bool]) -> "Manifest":
@@ -119,32 +111,12 @@ class Manifest:
         return self._only(not h for h in held), self._only(held)
 
 
-def _balanced(counts: dict[str, Counter[str]], fraction: float, rng: random.Random) -> set[str]:
-    """Choose groups whose class counts come near `fraction` of all; best of 32 random orders."""
-    total = sum(counts.values(), Counter())
-    best: set[str] = set()
-    best_cost, keys = math.inf, sorted(counts)
-    for _ in range(32):
-        rng.shuffle(keys)
-        held: set[str] = set()
-        share = dict.fromkeys(total, 0.0)
-        for key in keys:
-            more = {c: share[c] + n / total[c] for c, n in counts[key].items()}
-            gain = sum((share[c] - fraction) ** 2 - (m - fraction) ** 2 for c, m in more.items())
-            if (gain > 0 or not held) and len(held) < len(keys) - 1:
-                held.add(key)
-                share |= more
-        cost = sum((s - fraction) ** 2 for s in share.values())
-        if cost < best_cost:
-            best, best_cost = held, cost
-    return best
-
-
 def read_manifest(path: str | Path, classes: Sequence[str] | None = None) -> Manifest:
-    """Read a CSV, a folder with `manifest.csv`, or a folder per class.
+    """Read a CSV, a folder with `manifest.csv`, a folder per class, or packed shards.
 
     A folder may have `train`, `val`, `test` above its class folders. Hidden files are left out,
-    files without a video's suffix are named in `skipped`.
+    files without a video's suffix are named in `skipped`. Shards may lie at any address that
+    fsspec knows, such as `s3://bucket/shards`.
 
     Args:
         classes: names in the order wanted (those of a trained network); None takes the
@@ -153,27 +125,41 @@ def read_manifest(path: str | Path, classes: Sequence[str] | None = None) -> Man
     Raises:
         ManifestError: the list contradicts itself or the disk; the message says where.
     """
+    from pseudo3d.data.shards.read import find_samples, is_shards, shard_items
+
+    if is_remote(path) or is_shards(path):
+        return listed(path, shard_items(path), classes)
     path = Path(path)
     skipped: list[Path] = []
     if not path.exists():
         raise ManifestError(f"{path} does not exist: give a CSV or a folder with one per class")
     table = path / "manifest.csv" if path.is_dir() else path
     if table.is_file():
-        items = _read_csv(table)
+        items = find_samples(_read_csv(table))
     else:
         items, skipped = _read_folder(path)
     if not items:
         raise ManifestError(f"{path} lists no videos: wanted rows of path,label or class folders")
     _check_files(path, items)
+    return replace(listed(path, items, classes), skipped=tuple(skipped))
+
+
+def listed(path: str | Path, items: Sequence[Item], classes: Sequence[str] | None) -> Manifest:
+    """Items as a manifest, when their groups and labels agree with each other and `classes`.
+
+    Raises:
+        ManifestError: they do not.
+    """
     _check_groups(path, items)
     found = sorted({item.label for item in items})
     if classes is None and len(found) == 1:
         raise ManifestError(f"{path} holds one class, {found[0]!r}: two or more are wanted")
     names = tuple(found if classes is None else classes)
+    known = set(names)
     for item in items:
-        if item.label not in names:
+        if item.label not in known:
             raise ManifestError(f"{path}, {item.path}: {unknown('class', item.label, names)}")
-    return Manifest(tuple(items), names, tuple(skipped))
+    return Manifest(tuple(items), names)
 
 
 def _read_csv(path: Path) -> list[Item]:
@@ -211,7 +197,7 @@ def _item(path: Path, where: str, row: dict[str, str]) -> Item:
     if end is not None and end <= (start or 0.0):
         raise ManifestError(f"{where}: end {end} s is not after start {start or 0.0} s")
     group, split = (row.get(name) or None for name in COLUMNS[2:4])
-    file = path.parent / row["path"]
+    file = Path(row["path"]) if is_remote(row["path"]) else path.parent / row["path"]
     return Item(path=file, label=row["label"], group=group, split=split, start=start, end=end)
 
 
@@ -252,7 +238,8 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _check_files(path: Path, items: list[Item]) -> None:
-    if missing := [str(item.path) for item in items if not item.path.is_file()]:
+    files = [item.path for item in items if type(item) is Item]  # samples of shards are checked
+    if missing := [str(path) for path in files if not is_file(path)]:
         raise ManifestError(
             f"{path}: {len(missing)} of {len(items)} files are missing: {_some(missing)}; "
             "paths start at the folder of the CSV; correct them or remove the rows"
@@ -265,7 +252,7 @@ def _check_files(path: Path, items: list[Item]) -> None:
         )
 
 
-def _check_groups(path: Path, items: list[Item]) -> None:
+def _check_groups(path: str | Path, items: Sequence[Item]) -> None:
     sides: dict[str, set[str]] = defaultdict(set)
     for item in items:  # spans of one file belong together, too
         if item.split is not None:
@@ -291,10 +278,16 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             for item in manifest.items:
-                home = item.path.absolute()
-                home = home.relative_to(base) if home.is_relative_to(base) else home
                 rest = (item.group, item.split, item.start, item.end)
-                writer.writerow([home.as_posix(), item.label, *rest])
+                writer.writerow([_cell(item.path, base), item.label, *rest])
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _cell(path: Path, base: Path) -> str:
+    """A path as it is written down: from the folder of the table on, where it is below."""
+    if is_remote(path):
+        return address_of(path)
+    home = path.absolute()
+    return (home.relative_to(base) if home.is_relative_to(base) else home).as_posix()

@@ -7,7 +7,6 @@ the frames from its key frame on. Where packets cannot be trusted, the file is r
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -16,7 +15,7 @@ import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
-from pseudo3d.data.decode import LOOSE, NEAR, opened
+from pseudo3d.data.decode import LOOSE, NEAR, Source, opened, size_of
 from pseudo3d.data.sampling import nearest
 from pseudo3d.data.video import image_of, read_video
 
@@ -41,13 +40,13 @@ class Index:
         return torch.tensor([float(t * tick) for t in ticks], dtype=torch.float64)
 
 
-def index_file(path: Path) -> Index | None:
+def index_file(path: Source) -> Index | None:
     """Read the time stamps of all packets; None where only decoding tells what is shown when.
 
     Raises:
         VideoError: the file cannot be opened.
     """
-    if path.exists() and path.stat().st_size > _LARGEST:
+    if (size_of(path) or 0) > _LARGEST:
         return None
     with opened(path) as (container, stream):
         if container.format.name in LOOSE or stream.codec_context.name not in _PLAIN:
@@ -78,7 +77,7 @@ def index_file(path: Path) -> Index | None:
 class FileFrames:
     """Frames that are still in their file; `take` decodes those it is asked for."""
 
-    path: Path
+    path: Source
     index: Index
     first: int  # number in the file of the first frame
     times: Float64[Tensor, " t"]  # s from the file's first frame
@@ -113,7 +112,7 @@ class FileFrames:
 
 
 def file_frames(
-    path: Path,
+    path: Source,
     index: Index,
     span: tuple[float | None, float | None] = (None, None),
     *,

@@ -10,9 +10,12 @@ from typing import Any
 
 import av
 
-from pseudo3d.data.decode import open_stream
+from pseudo3d.data.decode import Source, name_of, open_stream, size_of
 from pseudo3d.data.manifest import Manifest, read_manifest
-from pseudo3d.errors import ManifestError
+from pseudo3d.data.shards.read import is_shards, read_shards
+from pseudo3d.data.shards.storage import is_remote
+from pseudo3d.data.shards.verify import verify
+from pseudo3d.errors import ManifestError, VideoError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +68,10 @@ def survey(paths: Iterable[str | Path]) -> Iterator[FileReport]:
         yield replace(report, problem=_problem(report))
 
 
-def _survey_file(path: Path) -> FileReport:
-    report = FileReport(file=path.name, bytes=path.stat().st_size if path.exists() else None)
+def _survey_file(source: Source) -> FileReport:
+    report = FileReport(file=name_of(source).name, bytes=size_of(source))
     try:
-        with open_stream(path) as (container, stream):
+        with open_stream(source) as (container, stream):
             report = replace(report, container=container.format.name)
             if stream is None:
                 return replace(report, error="no video stream")
@@ -77,6 +80,8 @@ def _survey_file(path: Path) -> FileReport:
             return _decode(report, container, stream)
     except (av.FFmpegError, OSError) as err:
         return replace(report, error=f"open:{type(err).__name__}")
+    except VideoError:
+        return replace(report, error="open:frames too large")
 
 
 def _decode(report: FileReport, container: Any, stream: Any) -> FileReport:
@@ -137,7 +142,7 @@ def _problem(report: FileReport) -> str | None:
 
 
 def survey_data(data: str | Path, progress: Callable[[int, int], None] | None = None) -> Survey:
-    """Survey a manifest, a folder per class, a plain folder of files, or one file.
+    """Survey a manifest, a folder per class, packed shards, a plain folder of files, or one file.
 
     Args:
         progress: called with (files done, files in all) after each file.
@@ -145,6 +150,8 @@ def survey_data(data: str | Path, progress: Callable[[int, int], None] | None = 
     Raises:
         ManifestError: the list of files contradicts itself or the disk.
     """
+    if is_remote(data) or is_shards(data):
+        return _survey_shards(data, progress)
     root = Path(data)
     manifest = _labeled(root)
     if manifest is not None:
@@ -162,6 +169,23 @@ def survey_data(data: str | Path, progress: Callable[[int, int], None] | None = 
         if progress is not None:
             progress(len(reports), len(paths))
     return _summary(root, manifest or Manifest((), ()), tuple(reports))
+
+
+def _survey_shards(address: str | Path, progress: Callable[[int, int], None] | None) -> Survey:
+    """Check every byte of packed shards, and decode every sample."""
+    manifest, reports = read_shards(address), list[FileReport]()
+    for item in manifest.items:
+        name = "/".join(item.path.parts[-2:])
+        try:
+            report = _survey_file(item.fetch())
+        except VideoError as err:
+            why = str(err).removeprefix(f"{item.path}: ")
+            report = FileReport(file=name, bytes=item.size(), error=f"open:{why}")
+        reports.append(replace(report, file=name, problem=_problem(report)))
+        if progress is not None:
+            progress(len(reports), len(manifest.items))
+    found = _summary(Path(address), manifest, tuple(reports))
+    return replace(found, problems={**verify(address).damaged, **found.problems})
 
 
 def _labeled(root: Path) -> Manifest | None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from pseudo3d.data.share import Draws, draws_for
 from pseudo3d.errors import Pseudo3dError
 
 Pair = tuple[int, int]
@@ -106,7 +107,7 @@ class Augment:
 
 
 def augment(
-    clips: Float[Tensor, "n c t h w"], size: Pair, how: Augment, rng: torch.Generator
+    clips: Float[Tensor, "n c t h w"], size: Pair, how: Augment, rng: torch.Generator | Draws
 ) -> tuple[Float[Tensor, "n c t h2 w2"], Tensor]:
     """Cut a randomly turned, scaled, shifted and lit window out of each clip.
 
@@ -117,7 +118,8 @@ def augment(
         The clips with (height, width) = `size`, and which of them were mirrored, bool (N,).
     """
     n, c, t, h, w = clips.shape
-    draw = 2 * torch.rand(8, n, generator=rng) - 1
+    draws = draws_for(n, rng)
+    draw = 2 * draws.uniform(8) - 1
     low, high = (math.log(z) for z in how.zoom)
     zoom = torch.exp(low + (draw[1] + 1) / 2 * (high - low))
     wide = torch.exp(draw[2] * math.log(1 + how.stretch) / 2)
@@ -139,13 +141,13 @@ def augment(
     out = F.grid_sample(
         clips.reshape(n, c * t, h, w), grid, mode="bilinear", align_corners=False
     ).reshape(n, c, t, *size)
-    return _light(out, how, draw[7], rng), mirrored.to(clips.device)
+    return _light(out, how, draw[7], draws), mirrored.to(clips.device)
 
 
-def _light(clips: Tensor, how: Augment, draw: Tensor, rng: torch.Generator) -> Tensor:
+def _light(clips: Tensor, how: Augment, draw: Tensor, draws: Draws) -> Tensor:
     """Brightness by `draw` in [-1, 1], contrast and saturation by draws of their own."""
     n, c = clips.shape[:2]
-    more = 2 * torch.rand(2, n, generator=rng) - 1
+    more = 2 * draws.uniform(2) - 1
     light, contrast, color = (
         (1 + d * most).to(clips).view(n, 1, 1, 1, 1)
         for d, most in zip(

@@ -18,7 +18,17 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from pseudo3d.data.decode import NEAR, first_frame, frames_from, opened, timed, upright
+from pseudo3d.data.decode import (
+    NEAR,
+    Source,
+    first_frame,
+    frames_from,
+    name_of,
+    opened,
+    timed,
+    upright,
+)
+from pseudo3d.data.limits import check_frames, check_pixels, check_scaled
 from pseudo3d.data.writer import VideoWriter, write_video
 from pseudo3d.errors import VideoError
 
@@ -69,16 +79,16 @@ class Video:
     problem: str | None = None  # why frames are missing at the end, in words
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | Source) -> VideoInfo:
     """Read what a file declares, and decode its first frame.
 
     Raises:
         FileNotFoundError: no such file.
         VideoError: no frame can be read.
     """
-    path = Path(path)
-    with opened(path) as (container, stream):
-        return describe(path, container, stream, first_frame(path, container.decode(stream)))
+    name, source = name_of(path), Path(path) if isinstance(path, str) else path
+    with opened(source) as (container, stream):
+        return describe(name, container, stream, first_frame(name, container.decode(stream)))
 
 
 def describe(path: Path, container: Any, stream: Any, first: Any) -> VideoInfo:
@@ -106,7 +116,7 @@ def describe(path: Path, container: Any, stream: Any, first: Any) -> VideoInfo:
 
 
 def read_video(
-    path: str | Path,
+    path: str | Source,
     *,
     start: float = 0.0,
     end: float | None = None,
@@ -140,7 +150,7 @@ def read_video(
 
 
 def stream_video(
-    path: str | Path,
+    path: str | Source,
     *,
     chunk: int = 64,
     start: float = 0.0,
@@ -153,13 +163,13 @@ def stream_video(
     Args:
         chunk: most frames in one part; all but the last part have exactly so many.
     """
-    path = Path(path)
+    name, source = name_of(path), Path(path) if isinstance(path, str) else path
     _check_request(chunk, start, end, size)
-    with opened(path) as (container, stream):
+    with opened(source) as (container, stream):
         frames = container.decode(stream)
-        first = first_frame(path, frames)
-        info = describe(path, container, stream, first)
-        frames = frames_from(container, stream, first, frames, start)
+        first = first_frame(name, frames)
+        info = describe(name, container, stream, first)
+        frames = frames_from(source, (container, stream), first, frames, start)
         images: list[Tensor] = []
         times: list[float] = []
         whole, count, last, problem = start <= 0, 0, 0.0, None
@@ -170,6 +180,7 @@ def stream_video(
                     whole = False
                     break
                 count += 1
+                check_frames(name, count)
                 if time < start - NEAR:
                     continue
                 if len(images) == chunk:
@@ -183,7 +194,7 @@ def stream_video(
         if whole and problem is None and count < info.declared_frames:
             problem = f"silent loss: {info.declared_frames} frames declared, {count} decoded"
         if not images:
-            raise VideoError(_no_frames(path, start, end, last, problem))
+            raise VideoError(_no_frames(name, start, end, last, problem))
         yield _video(images, times, info, problem)
 
 
@@ -210,6 +221,7 @@ def image_of(
     frame: Any, gray: bool, size: int | tuple[int, int] | None, shape: Any
 ) -> UInt8[Tensor, "c h w"]:
     """Turn one decoded frame upright, to 8 bits per channel and to its size."""
+    check_pixels("the video", frame.width, frame.height)  # any frame may have a size of its own
     # one thread: swscale's own cost more than they bring, and must not be forked
     array = frame.to_ndarray(format="gray" if gray else "rgb24", threads=1)
     array = upright(array.reshape(frame.height, frame.width, -1), frame)
@@ -218,6 +230,7 @@ def image_of(
     if isinstance(size, int):
         scale = size / min(height, width)
         size = (round(height * scale), round(width * scale))
+        check_scaled((height, width), size)
     if shape is not None:  # a stream may change its size on the way: the first one holds
         size = (shape[1], shape[2])
     if size is None or tuple(size) == (height, width):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,11 +27,14 @@ class VideoWriter:
     keeps short clips cheap to read. The same frames give the same bytes on every run.
 
     Args:
+        path: a file; a buffer takes the bytes instead.
         fps: Hz.
         crf: quality of x264, 0 (best) to 51.
         gop: most frames from one key frame to the next.
         lossless: keep every RGB value as it is (x264 in RGB); `crf` means nothing then.
         fast: half the cost of decoding for a file a tenth larger.
+        jpeg: every frame a JPEG of its own, larger, but any frame costs one frame; `gop`,
+            `lossless` and `fast` mean nothing then.
         tick: s, unit of the file's time stamps, for `write` with times; None counts frames.
 
     Raises:
@@ -39,22 +43,27 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | BytesIO,
         fps: float,
         crf: int = 20,
         *,
         gop: int = 12,
         lossless: bool = False,
         fast: bool = False,
+        jpeg: bool = False,
         tick: Fraction | None = None,
     ) -> None:
         if not (math.isfinite(fps) and fps > 0):
             raise ValueError(f"fps is {fps!r}: wanted frames per second > 0")
-        self.path = Path(path)
+        self._buffer = path if isinstance(path, BytesIO) else None
+        self.path = Path("buffer") if isinstance(path, BytesIO) else Path(path)
         self.rate = Fraction(fps).limit_denominator(1001)
-        self.gop, self.lossless = gop, lossless
+        self.gop, self.lossless, self.jpeg = gop, lossless and not jpeg, jpeg
         self._quality = {"crf": str(crf), **({"tune": "fastdecode"} if fast else {})}
-        if lossless:  # decodes four times as fast without arithmetic coding
+        if jpeg:  # crf 20 becomes 3 on the scale of FFmpeg's JPEGs, 2 (best) to 31
+            level = str(max(2, round(crf / 6.5)))
+            self._quality = {"qmin": level, "qmax": level}
+        elif lossless:  # decodes four times as fast without arithmetic coding
             self._quality = {"qp": "0", "preset": "veryfast", "coder": "cavlc"}
         self.tick = tick or 1 / self.rate
         self.count, self._next = 0, 0  # frames, and the first time stamp that is free
@@ -94,14 +103,17 @@ class VideoWriter:
                 self._container.mux(self._stream.encode(frame))
 
     def _open(self, width: int, height: int) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(self._part), "w", format="mp4")
-        codec = "libx264rgb" if self.lossless else "libx264"
+        if self._buffer is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._container = av.open(self._buffer or str(self._part), "w", format="mp4")
+        codec = "mjpeg" if self.jpeg else "libx264rgb" if self.lossless else "libx264"
         self._stream = self._container.add_stream(codec, rate=self.rate)
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "rgb24" if self.lossless else "yuv420p"
+        if self.jpeg:
+            self._stream.pix_fmt = "yuvj420p"
         # With mbtree, x264 writes other bytes on each run on machines with AVX-512.
-        self._stream.options = {**self._quality, "mbtree": "0"}
+        self._stream.options = {**self._quality, **({} if self.jpeg else {"mbtree": "0"})}
         self._stream.codec_context.time_base = self.tick
         self._stream.codec_context.gop_size = self.gop
         self._stream.codec_context.thread_count = 1
@@ -127,7 +139,8 @@ class VideoWriter:
             if self._container is not None:
                 with suppress(OSError, av.FFmpegError):
                     self._container.close()
-            self._part.unlink(missing_ok=True)
+            if self._buffer is None:
+                self._part.unlink(missing_ok=True)
 
     def _finish(self) -> None:
         if not self.count:
@@ -135,7 +148,8 @@ class VideoWriter:
         with self._saying_why():
             self._container.mux(self._stream.encode())
             self._container.close()
-            self._part.replace(self.path)
+            if self._buffer is None:
+                self._part.replace(self.path)
 
 
 def write_video(

@@ -10,10 +10,11 @@ from pseudo3d.models.memory import Precision, forecast, largest_batch
 from pseudo3d.models.network import Network
 
 
-def fit_batch(recipe: Recipe, net: Network, room: int) -> Recipe:
+def fit_batch(recipe: Recipe, net: Network, room: int, ranks: int = 1) -> Recipe:
     """The recipe with the largest batch that `room` bytes hold, and as many clips per step as it.
 
-    A batch is a part of the recipe's clips per optimizer step; the rest is accumulated.
+    A batch is a part of the recipe's clips per optimizer step; the rest is accumulated. `ranks`
+    processes share it, each of which has so much room.
 
     Raises:
         Pseudo3dError: even one clip needs more.
@@ -26,7 +27,7 @@ def fit_batch(recipe: Recipe, net: Network, room: int) -> Recipe:
         precision: Precision = "bf16" if in_bfloat16(recipe) else "fp32"
         doubled = recipe.checkpointing
         return forecast(
-            net, batch, frames, side, precision, checkpointing=doubled, states=states
+            net, -(-batch // ranks), frames, side, precision, checkpointing=doubled, states=states
         ).total
 
     clips = recipe.batch * recipe.accumulate

@@ -113,7 +113,7 @@ def read_rule(path: str | Path) -> SegmentRule:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, RecursionError) as err:
         raise Pseudo3dError(f"{path} holds no rule for segments: {err}; wanted JSON") from err
     if isinstance(content, dict):
         content = content.get("rule", content)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pseudo3d.errors import Pseudo3dError, WeightsError
 from pseudo3d.recycle.files import METADATA_KEY, read_file, write_file
+from pseudo3d.recycle.seal import sealed
 from pseudo3d.runtime.streaming.rope import Rope, entire, length
 from pseudo3d.runtime.views import dense
 
@@ -58,8 +59,6 @@ class StreamState:
         Raises:
             WeightsError: the disk refuses it.
         """
-        from safetensors.torch import save
-
         tensors = {"pooled": self.pooled.contiguous()}
         for i, rope in enumerate(self.kept):
             if (whole := entire(rope)) is not None:
@@ -72,7 +71,7 @@ class StreamState:
             "size": self.size,
             "keeps": len(self.kept),
         }
-        write_file(Path(path), save(tensors, {METADATA_KEY: json.dumps(about)}))
+        write_file(Path(path), sealed(tensors, {METADATA_KEY: json.dumps(about)}))
 
     @classmethod
     def load(cls, path: str | Path) -> "StreamState":

@@ -1,14 +1,15 @@
 """Train a network on labeled clips; the loop itself is Lightning's.
 
 A run's folder holds `weights.safetensors` (the result), `metrics.csv`, `run.json` (what was asked
-for), `manifest.csv` (which item was in which part) and, until it is finished, `last.ckpt`.
+for), `manifest.csv` (which item was in which part), `epochs` (which items every step used) and,
+until it is finished, `last.ckpt`. Several processes may share a run (`engine.distributed`).
 """
 
 import json
 import math
-import os
-import warnings
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,19 +17,23 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
-from torch.utils.data import DataLoader
 
 from pseudo3d.data.cache import FrameStore
-from pseudo3d.data.dataset import ClipDataset, ClipSpec, EpochSampler, loader, view_batches
 from pseudo3d.data.manifest import Manifest, write_manifest
 from pseudo3d.data.measure import measure
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.engine import record
+from pseudo3d.engine.distributed import Spread, World, first_alone, joined, whole
+from pseudo3d.engine.loaders import loaders
 from pseudo3d.engine.module import ClipTraining
 from pseudo3d.engine.recipes import Recipe
+from pseudo3d.engine.state import drop, mend
 from pseudo3d.engine.teacher import Teacher
-from pseudo3d.engine.trainer import LAST, build_trainer
+from pseudo3d.engine.trainer import LAST, build_trainer, fit
 from pseudo3d.errors import ManifestError, Pseudo3dError
+from pseudo3d.lock import sole
 from pseudo3d.models.network import Network
+from pseudo3d.recycle.files import write_file
 from pseudo3d.weights import save
 
 WEIGHTS = "weights.safetensors"
@@ -46,6 +51,7 @@ class Job:
     resume: bool = False
     checkpoint_every: int = 50  # optimizer steps
     teacher: Path | None = None  # weights of a network whose answers are learned, too
+    spread: Spread = field(default_factory=Spread)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,64 +88,88 @@ def train(
     parts: Parts,
     store: FrameStore,
     job: Job,
-    callbacks: list[Callback] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train `net` in place and write its weights, ready for `evaluate` and `predict`.
 
-    Files that `store` has quarantined are left out and named in the checkpoint.
+    Files that `store` has quarantined are left out and named in the checkpoint. Under torchrun or
+    SLURM, every process calls this with the same arguments; with FSDP, `net` stays in parts.
 
     Returns:
         Path of the weights.
     Raises:
         Pseudo3dError: the folder holds another run, or there is nothing to resume.
     """
-    claim(job)
+    with taking_part(job) as world:
+        return _train(net, parts, store, job, callbacks, world)
+
+
+@contextmanager
+def taking_part(job: Job) -> Iterator[World]:
+    """Be one of the run's processes; the first one holds the folder. Calls may be nested.
+
+    Raises:
+        Pseudo3dError: as `claim`, or other processes take part than were asked for.
+    """
+    if job.spread.strategy == "fsdp" and job.recipe.ema:
+        raise Pseudo3dError(
+            f"strategy is 'fsdp' and ema is {job.recipe.ema}: averaged weights need all of them in "
+            "one place. Switch the average off (--set ema=0) or take strategy ddp"
+        )
+    with joined(job.spread) as world, ExitStack() as held:
+        with first_alone(world):
+            if world.first:
+                held.enter_context(sole(job.out))
+            claim(job)
+            if world.first:
+                mend(job.out)
+        yield world
+
+
+def _train(
+    net: Network,
+    parts: Parts,
+    store: FrameStore,
+    job: Job,
+    callbacks: Sequence[Callback],
+    world: World,
+) -> Path:
     val = None if parts.val is None else _readable(parts.val, store)
     parts = replace(parts, train=_readable(parts.train, store), val=val)
     pre = plan_input(job.recipe, parts, store)
     store.check_scale(pre.resize, pre.color == "gray")
-    clips, watched = _loaders(parts, store, job, pre)
+    clips, watched = loaders(parts, store, job, pre, world)
     module = _module(net, job, pre, clips.batch_sampler, parts.train.classes)
-    run = describe(net, job, pre)
+    with first_alone(world):
+        begin(job, module, describe(net, job, pre), len(parts.train.items), world)
+        if world.first:
+            _write_run(job, parts, describe(net, job, pre))
+    trainer = build_trainer(job, module, world, has_val=watched is not None, callbacks=callbacks)
+    fit(trainer, module, clips, watched, job)
+    net = whole(net)
+    with first_alone(world):
+        if world.first:
+            _finish(net, parts, pre, job, store, trainer)
+    return job.out / WEIGHTS
+
+
+def begin(job: Job, module: ClipTraining, run: dict[str, Any], items: int, world: World) -> None:
+    """Take over the state of an interrupted run; process 0 cuts the record back to it.
+
+    Raises:
+        Pseudo3dError: the run was begun otherwise, or this process does not see its folder.
+    """
     if job.resume:
         check_same(job, run)
         state = torch.load(job.out / LAST, weights_only=True, map_location="cpu")
         module.on_load_checkpoint(state)
-    trainer = build_trainer(
-        job.recipe,
-        job.out,
-        module.steps,
-        checkpoint_every=job.checkpoint_every,
-        has_val=watched is not None,
-        callbacks=callbacks or [],
-    )
-    _write_run(job, parts, run)
-    fit(trainer, module, clips, watched, job)
-    return _finish(net, parts, pre, job, store, trainer)
-
-
-def _loaders(
-    parts: Parts, store: FrameStore, job: Job, pre: Preprocessing
-) -> tuple[DataLoader, DataLoader | None]:
-    """Random clips to train on, and one view of every watched video."""
-    recipe, workers = job.recipe, _workers(job, store)
-    spec = ClipSpec(
-        preprocessing=pre,
-        canvas=canvas(recipe, pre),
-        random=True,
-        random_crop=recipe.random_crop,
-        least_span=recipe.least_span,
-        seed=job.seed,
-    )
-    data = ClipDataset(parts.train.items, parts.train.labels, store, spec)
-    clips = loader(data, EpochSampler(len(data), recipe.batch, job.seed), workers)
-    if parts.val is None:
-        return clips, None
-    seen = replace(spec, random=False, random_crop=False)
-    views = view_batches(len(parts.val.items), 1, recipe.batch)
-    return clips, loader(
-        ClipDataset(parts.val.items, parts.val.labels, store, seen), views, workers
-    )
+    if world.first:
+        record.begin(job.out, module.sampler, items, module.batches)
+    elif not (job.out / RUN).exists():
+        raise Pseudo3dError(
+            f"process {world.rank} finds no {RUN} in {job.out}, where process 0 has written it; "
+            "--out must lie on storage that all machines share"
+        )
 
 
 def _module(
@@ -155,38 +185,8 @@ def _module(
     if job.teacher is not None:
         teacher = Teacher(job.teacher, classes, pre, recipe.temperature)
     module = ClipTraining(net, recipe, pre, sampler, steps=steps, swap=swap, teacher=teacher)
+    module.train()  # what is frozen must be known before the weights are spread
     return module.to(memory_format=torch.channels_last_3d)
-
-
-def fit(
-    trainer: Trainer, module: ClipTraining, clips: DataLoader, watched: DataLoader | None, job: Job
-) -> None:
-    """Let Lightning train; an interruption by the user stays one."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", category=UserWarning, module="lightning.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning 2.6's own
-        try:
-            trainer.fit(
-                module,
-                clips,
-                watched,
-                ckpt_path=str(job.out / LAST) if job.resume else None,
-                weights_only=True if job.resume else None,
-            )
-        except SystemExit:
-            if trainer.interrupted:
-                raise KeyboardInterrupt from None
-            raise
-
-
-def canvas(recipe: Recipe, pre: Preprocessing) -> tuple[int, int]:
-    """What the loader delivers: the crop itself, or all that the augmentation may look at."""
-    if recipe.random_crop:
-        return pre.size
-    short = min(pre.size)
-    h, w = (max(side, round(side * pre.resize / short)) for side in pre.size)
-    return h, w
 
 
 def claim(job: Job) -> None:
@@ -213,13 +213,6 @@ def _readable(manifest: Manifest, store: FrameStore) -> Manifest:
             f"none of the {len(manifest.items)} files can be read; `p3d scan` says why"
         )
     return replace(manifest, items=good)
-
-
-def _workers(job: Job, store: FrameStore) -> int:
-    """Decoded clips are read faster here than they travel between processes."""
-    if job.workers is not None:
-        return job.workers
-    return 0 if store.folder is not None else (os.cpu_count() or 1)
 
 
 def describe(net: Network, job: Job, pre: Preprocessing) -> dict[str, Any]:
@@ -253,12 +246,12 @@ def _write_run(job: Job, parts: Parts, run: dict[str, Any]) -> None:
         replace(item, split=name) for name, part in named if part is not None for item in part.items
     )
     write_manifest(replace(parts.train, items=items), job.out / "manifest.csv")
-    (job.out / RUN).write_text(json.dumps(run, indent=2))
+    write_file(job.out / RUN, json.dumps(run, indent=2).encode())
 
 
 def _finish(
     net: Network, parts: Parts, pre: Preprocessing, job: Job, store: FrameStore, trainer: Trainer
-) -> Path:
+) -> None:
     """Save the weights, then drop what only an unfinished run needs."""
     taken = [store.read(item).times for item in parts.train.items[:64]]
     lengths = [float(times[-1] - times[0]) for times in taken]  # of spans, not of files
@@ -273,14 +266,12 @@ def _finish(
         "longest_seconds": round(max(lengths), 3),
     }
     scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    path = job.out / WEIGHTS
     save(
         net.eval(),
-        path,
+        job.out / WEIGHTS,
         classes=parts.train.classes,
         preprocessing=pre,
         training=training,
         scores={name: value for name, value in scores.items() if name.startswith("val")},
     )
-    (job.out / LAST).unlink(missing_ok=True)
-    return path
+    drop(job.out)

@@ -1,10 +1,9 @@
 """Lightning's Trainer, set up as a recipe says."""
 
-import csv
 import warnings
-from io import BytesIO
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch import Trainer
@@ -12,56 +11,35 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     EMAWeightAveraging,
-    ModelCheckpoint,
 )
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.utils.data import DataLoader
 
+from pseudo3d.engine.distributed import EndAtOnce, World, strategy_of
+from pseudo3d.engine.figures import figures
 from pseudo3d.engine.recipes import Recipe
-from pseudo3d.recycle.files import write_file
+from pseudo3d.engine.record import EpochRecord
+from pseudo3d.engine.state import LAST as LAST
+from pseudo3d.engine.state import State, WholeFile
+from pseudo3d.nn.syncnorm import synchronized
 
-LAST = "last.ckpt"
-
-
-class _State(ModelCheckpoint):
-    """Never saves after the last step: Lightning would resume to do nothing, not even average."""
-
-    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
-        if trainer.global_step < trainer.max_steps:
-            super().on_train_batch_end(trainer, *rest)
-
-
-class _WholeFile(TorchCheckpointIO):
-    """Writes a state beside the old one and then in its place: a full disk leaves the old one."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        content = BytesIO()
-        torch.save(checkpoint, content)
-        write_file(Path(path), content.getvalue())
+if TYPE_CHECKING:
+    from pseudo3d.engine.module import ClipTraining
+    from pseudo3d.engine.train import Job
 
 
 def build_trainer(
-    recipe: Recipe,
-    out: Path,
-    steps: int,
+    job: "Job",
+    module: "ClipTraining",
+    world: World,
     *,
-    checkpoint_every: int,
     has_val: bool,
-    callbacks: list[Callback],
+    callbacks: Sequence[Callback],
 ) -> Trainer:
-    """A Trainer for `steps` optimizer steps; its state is in OUT/last.ckpt."""
-    callbacks = [
-        *callbacks,
-        _State(
-            dirpath=out,
-            filename=Path(LAST).stem,
-            every_n_train_steps=checkpoint_every,
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        ),
-    ]
+    """A Trainer for the job's optimizer steps; its state is in OUT/last.ckpt."""
+    recipe, out, steps = job.recipe, job.out, module.steps
+    callbacks = [*callbacks, EpochRecord(out, world.rank), State(out, job.checkpoint_every)]
+    if world.ranks > 1:
+        callbacks.append(EndAtOnce())
     if recipe.ema:
         callbacks.append(
             EMAWeightAveraging(
@@ -77,9 +55,14 @@ def build_trainer(
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=recipe.clip_norm or None,
         precision="bf16-mixed" if in_bfloat16(recipe) else "32-true",
-        logger=_figures(out),
+        accelerator="auto",
+        devices=world.local_ranks,
+        num_nodes=world.ranks // world.local_ranks,
+        strategy=strategy_of(job.spread, world),
+        use_distributed_sampler=False,  # ours gives every process its share
+        logger=figures(out) if world.first else False,
         callbacks=callbacks,
-        plugins=[_WholeFile()],
+        plugins=[WholeFile(), *([world.environment] if world.environment else [])],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -88,24 +71,34 @@ def build_trainer(
     )
 
 
-def _figures(out: Path) -> CSVLogger:
-    """Figures go to OUT/metrics.csv; where a run goes on, those from before its state stay."""
-    logger = CSVLogger(out, name=None, version="")
-    file, last = out / "metrics.csv", out / LAST
-    if not (file.exists() and last.exists()):
-        return logger
-    with file.open(newline="") as old:
-        rows = csv.DictReader(old)
-        kept, names = list(rows), list(rows.fieldnames or ())
-    step = torch.load(last, weights_only=True, map_location="cpu")["global_step"]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*is not empty.*", UserWarning)
-        logger.experiment.metrics_keys = names  # the logger deletes the file here
-    with file.open("w", newline="") as new:
-        writer = csv.DictWriter(new, names)
-        writer.writeheader()
-        writer.writerows(row for row in kept if int(row["step"]) < step)
-    return logger
+def fit(
+    trainer: Trainer,
+    module: "ClipTraining",
+    clips: DataLoader,
+    watched: DataLoader | None,
+    job: "Job",
+) -> None:
+    """Let Lightning train; an interruption by the user stays one."""
+    alone = trainer.world_size == 1
+    layers = nullcontext() if alone else synchronized(module.net, norms=job.spread.sync_norm)
+    module.sharded = job.spread.strategy == "fsdp"
+    with layers, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1x1 kernels
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", category=UserWarning, module="lightning.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning 2.6's own
+        try:
+            trainer.fit(
+                module,
+                clips,
+                watched,
+                ckpt_path=str(job.out / LAST) if job.resume else None,
+                weights_only=True if job.resume else None,
+            )
+        except SystemExit:
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
 
 
 def in_bfloat16(recipe: Recipe) -> bool:

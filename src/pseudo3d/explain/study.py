@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -283,7 +284,7 @@ def _budget(study: Study, variant: Variant, store: FrameStore, tell: Tell) -> Re
     if not note.exists():
         clock = _Clock()
         probe = replace(study.recipe, steps=_PROBE)
-        job = Job(recipe=probe, out=folder / str(time.time_ns()))
+        job = Job(recipe=probe, out=folder / uuid4().hex)
         train(study.network(variant, 0), replace(study.parts, val=None), store, job, [clock])
         save_bytes(note, f"{statistics.median(clock.steps[_PROBE // 2 :]):.5f}\n".encode())
     step = float(note.read_text())

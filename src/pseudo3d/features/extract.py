@@ -6,6 +6,7 @@ their pool5. Its authors also average every clip with its mirror image (`mirror`
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -84,6 +85,19 @@ def extract(
     kept = None if out is None else Unfinished(Path(out), job)
     if kept is not None and kept.out.exists():
         return kept.finished(manifest)
+    with nullcontext() if kept is None else kept.mine():
+        return _extract(ready, manifest, job, how, kept, progress)
+
+
+def _extract(
+    ready: Extractor,
+    manifest: Manifest,
+    job: dict[str, Any],
+    how: Extraction,
+    kept: Unfinished | None,
+    progress: Progress | None,
+) -> FeatureSet:
+    """Look at what is not there yet, then put all rows together."""
     found = {} if kept is None else {i: kept.read(item) for i, item in enumerate(manifest.items)}
     videos = {i: rows for i, rows in found.items() if rows is not None}
     todo = [i for i in range(len(manifest.items)) if i not in videos]
@@ -154,7 +168,7 @@ def _clips(item: Item, ready: Extractor, how: Extraction, store: FrameStore) -> 
 def _windows(item: Item, ready: Extractor, plan: Windows) -> Iterator[_Look | str]:
     """A video's windows, one look each; last, what is wrong with its end."""
     start, gray = item.start or 0.0, ready.pre.color == "gray"
-    parts = stream_video(item.path, start=start, end=item.end, size=ready.pre.resize, gray=gray)
+    parts = stream_video(item.fetch(), start=start, end=item.end, size=ready.pre.resize, gray=gray)
     first = next(parts)
     typical = float(ready.training.get("clip_seconds", 2.0))
     longest = float(ready.training.get("longest_seconds", typical))

@@ -10,6 +10,7 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Shaped
 
+from pseudo3d.data.npz import array_in, names_in, opened_npz
 from pseudo3d.errors import ManifestError, Pseudo3dError, unknown
 
 Normalize = Literal["ssqrt", "l2", "zscore"]
@@ -250,8 +251,8 @@ def _arrays(features: FeatureSet) -> dict[str, Any]:
 
 def _from_npz(path: Path) -> FeatureSet:
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
+        with opened_npz(path) as file:
+            found = {name: array_in(file, name) for name in names_in(file)}
         about = described(str(found["about"]), path)
         names = {k: tuple(v or None for v in found[k].tolist()) for k in ("labels", "groups")}
         clips = about["clip_layers"]

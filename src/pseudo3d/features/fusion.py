@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Float
 
+from pseudo3d.data.npz import array_in, names_in, opened_npz
 from pseudo3d.data.video import VIDEO_SUFFIXES
 from pseudo3d.errors import ManifestError, Pseudo3dError
 from pseudo3d.features.featureset import FeatureSet
@@ -71,29 +72,46 @@ def read_table(path: str | Path) -> dict[str, Float[np.ndarray, " f"]]:
         raise Pseudo3dError(f"{path} does not exist; wanted .csv, .npz or .parquet")
     if path.suffix == ".csv":
         return _read_csv(path)
-    if path.suffix == ".npz":
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if "about" not in file.files:
-                if not {"paths", "features"} <= set(file.files):
-                    raise Pseudo3dError(
-                        f"{path} holds {', '.join(file.files)}; wanted `paths` and `features`"
-                    )
-                return dict(zip(file["paths"].tolist(), file["features"], strict=True))
+    if path.suffix == ".npz" and (rows := _read_npz(path)) is not None:
+        return rows
     ours = FeatureSet.load(path)
     return dict(zip(ours.paths, ours.layer(), strict=True))
 
 
+def _read_npz(path: Path) -> dict[str, np.ndarray] | None:
+    """Rows of another program's file; None where it is one of ours."""
+    try:
+        with opened_npz(path) as file:
+            names = names_in(file)
+            if "about" in names:
+                return None
+            if not {"paths", "features"} <= set(names):
+                raise Pseudo3dError(f"it holds {', '.join(names)}")
+            paths, rows = array_in(file, "paths"), array_in(file, "features")
+    except ValueError as err:
+        raise Pseudo3dError(f"{path}: {err}; wanted `paths` and `features`") from err
+    if paths.ndim != 1 or rows.ndim < 2 or len(paths) != len(rows):
+        raise Pseudo3dError(
+            f"{path}: `paths` has shape {paths.shape}, `features` {rows.shape}; wanted a row each"
+        )
+    return dict(zip(map(str, paths.tolist()), rows, strict=True))
+
+
 def _read_csv(path: Path) -> dict[str, np.ndarray]:
     rows: dict[str, np.ndarray] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, cells in enumerate(csv.reader(file), start=1):
-            if not cells:
-                continue
-            try:
-                rows[cells[0].strip()] = np.array(cells[1:], dtype=np.float32)
-            except ValueError as err:
-                if number > 1:  # the first row may be names
-                    raise Pseudo3dError(f"{path}, row {number}: {err}; wanted numbers") from err
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as err:
+        raise Pseudo3dError(f"{path} is no CSV in UTF-8: {err}; save it as such") from err
+    for number, cells in enumerate(lines, start=1):
+        if not cells:
+            continue
+        try:
+            rows[cells[0].strip()] = np.array(cells[1:], dtype=np.float32)
+        except ValueError as err:
+            if number > 1:  # the first row may be names
+                raise Pseudo3dError(f"{path}, row {number}: {err}; wanted numbers") from err
     widths = {len(row) for row in rows.values()}
     if len(widths) != 1 or 0 in widths:
         raise Pseudo3dError(f"{path}: wanted rows of a path and as many numbers each")

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -14,6 +18,9 @@ from pseudo3d.data.manifest import Item, Manifest
 from pseudo3d.data.scans.manifest import ScanItem
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.features.featureset import FeatureSet, check_suffix, write
+from pseudo3d.lock import sole
+
+_log = logging.getLogger(__name__)
 
 
 def name_of(item: Item) -> str:
@@ -39,11 +46,7 @@ class VideoRows:
 
 @dataclass
 class Unfinished:
-    """One file per video that is done, in a folder beside the file they will become.
-
-    Raises:
-        Pseudo3dError: the folder is of an extraction that gives other numbers.
-    """
+    """One file per video that is done, in a folder beside the file they will become."""
 
     out: Path
     job: dict[str, Any]  # what decides the numbers, as plain values
@@ -52,13 +55,22 @@ class Unfinished:
     def __post_init__(self) -> None:
         check_suffix(self.out)
         self.folder = self.out.with_name(f".{self.out.name}.parts")
-        note = self.folder / "job.json"
-        if self.out.exists():
-            return
-        if note.exists():
-            self._check(json.loads(note.read_text()), f"{self.folder} holds the beginning of")
-        else:
-            write(note, lambda file: file.write(json.dumps(self.job).encode()))
+
+    @contextmanager
+    def mine(self) -> Iterator[None]:
+        """Be the one process that works on it.
+
+        Raises:
+            Pseudo3dError: another one does, or the folder is of an extraction that gives other
+                numbers.
+        """
+        with sole(self.folder):
+            note = self.folder / "job.json"
+            if note.exists():
+                self._check(json.loads(note.read_text()), f"{self.folder} holds the beginning of")
+            else:
+                write(note, lambda file: file.write(json.dumps(self.job).encode()))
+            yield
 
     def _check(self, before: Mapping[str, Any], where: str) -> None:
         differ = [k for k in self.job if k != "weights" and before.get(k) != self.job[k]]
@@ -85,13 +97,17 @@ class Unfinished:
         return features
 
     def read(self, item: Item) -> VideoRows | None:
-        """The rows of a video, if they are there."""
+        """The rows of a video, if they are there and whole: numpy compares their checksums."""
         path = self._file(item)
         if path is None or not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as file:
-            layers = {name: file[f"layer {name}"] for name in self.job["layers"]}
-            return VideoRows(layers, file["times"], str(file["problem"]) or None)
+        try:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                layers = {name: file[f"layer {name}"] for name in self.job["layers"]}
+                return VideoRows(layers, file["times"], str(file["problem"]) or None)
+        except (OSError, ValueError, KeyError, BadZipFile, EOFError, zlib.error) as err:
+            _log.warning("%s is damaged (%s); %s is looked at again", path, err, name_of(item))
+            return None
 
     def write(self, item: Item, rows: VideoRows) -> None:
         """Keep the rows of a video."""
@@ -103,10 +119,10 @@ class Unfinished:
     def _file(self, item: Item) -> Path | None:
         """Another name when the video has changed; None when it is not there."""
         try:
-            stat = item.path.stat()
+            where, *rest = item.stamp()
         except OSError:
             return None
-        text = (str(item.path.resolve()), stat.st_size, stat.st_mtime_ns, *_part(item))
+        text = (str(where), *rest, *_part(item))
         return self.folder / f"{hashlib.sha256(repr(text).encode()).hexdigest()[:32]}.npz"
 
     def close(self, features: FeatureSet) -> None:

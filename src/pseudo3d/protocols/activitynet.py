@@ -90,7 +90,7 @@ def _database(path: Path) -> dict[str, dict[str, Any]]:
     try:
         database = json.loads(text_of(path))["database"]
         return dict(database)
-    except (ValueError, KeyError, TypeError) as err:
+    except (ValueError, KeyError, TypeError, RecursionError) as err:
         raise ManifestError(
             f"{path} is no ActivityNet list ({type(err).__name__}: {err}); wanted JSON with "
             "'database'"

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from pseudo3d.engine.judge import Model
-from pseudo3d.errors import ManifestError, require
+from pseudo3d.errors import ManifestError
 from pseudo3d.features.featureset import unit
 from pseudo3d.features.sources import open_extractor
 from pseudo3d.protocols.base import (
@@ -26,6 +26,7 @@ from pseudo3d.protocols.base import (
 )
 from pseudo3d.protocols.classify import svm_scores
 from pseudo3d.protocols.looking import Vectors, input_deviations, span_of, usable, vectors
+from pseudo3d.protocols.matfile import read_mat
 from pseudo3d.protocols.options import choices, deviations, option
 from pseudo3d.protocols.reading import Disk, find
 from pseudo3d.protocols.scoring import area_of_mean_roc, standard_error
@@ -98,15 +99,7 @@ class Aslan(Benchmark):
             ManifestError: no such array, or one of another form.
         """
         path = find(root, "View2.mat", "Splits/View2.mat", "ASLAN_AVI/View2.mat")
-        try:
-            # scipy comes with scikit-learn
-            found = require("scipy.io", "eval").loadmat(path)[_VARIABLE]
-        except (KeyError, ValueError, NotImplementedError, OSError) as err:
-            raise ManifestError(
-                f"{path}: cannot be read ({type(err).__name__}: {err}); wanted a MATLAB file with "
-                f"{_VARIABLE}, 600 x 5 x 10"
-            ) from err
-        found = np.asarray(found)
+        found = read_mat(path, _VARIABLE)
         if found.ndim != 3 or found.shape[1] != 5 or not np.isin(found[:, 2], (0, 1)).all():
             raise ManifestError(
                 f"{path}: {_VARIABLE} is {found.shape}; wanted (600, 5, 10), its third column "

@@ -82,15 +82,19 @@ def plain(label: str) -> str:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     """Rows as they are; unknown columns are let be, a test list may lack its labels."""
-    reader = csv.DictReader(StringIO(text_of(path)))
+    reader = csv.DictReader(StringIO(text_of(path), newline=""))
     names = [name.strip() for name in reader.fieldnames or ()]
     if lost := [name for name in COLUMNS[1:] if name not in names]:
         raise ManifestError(
             f"{path} lacks the columns {', '.join(lost)}; its header is {','.join(names)!r}, "
             f"wanted {','.join(COLUMNS)}"
         )
+    try:
+        lines = list(reader)
+    except csv.Error as err:
+        raise ManifestError(f"{path} is no CSV: {err}; fetch it again") from err
     out = []
-    for number, cells in enumerate(reader, start=2):
+    for number, cells in enumerate(lines, start=2):
         row = {str(k).strip(): str(v or "").strip() for k, v in cells.items()}
         row["split"] = _PARTS.get(row["split"], row["split"])
         row.setdefault("label", "")
@@ -99,7 +103,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
             raise ManifestError(f"{path}, row {number}: {unknown('split', row['split'], known)}")
         try:
             row["span"] = "_".join(f"{round(float(row[n])):06}" for n in COLUMNS[2:4])
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ManifestError(
                 f"{path}, row {number}: time_start {row['time_start']!r}, time_end "
                 f"{row['time_end']!r}; wanted seconds"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from pseudo3d.data.there import is_file
 from pseudo3d.errors import ManifestError, VideoError
 from pseudo3d.protocols.base import Entry, Listing, Split
 from pseudo3d.protocols.frames import frames_video
@@ -64,14 +65,19 @@ def _lines(path: Path) -> list[Line]:
     out: list[Line] = []
     for number, line in lines_of(path):
         parts = line.rsplit(maxsplit=2)
-        if len(parts) == 3 and not parts[1].isdigit():  # a blank in a path
+        if len(parts) == 3 and not _is_number(parts[1]):  # a blank in a path
             parts = line.rsplit(maxsplit=1)
-        if len(parts) < 2 or not all(part.isdigit() for part in parts[1:]):
+        if len(parts) < 2 or not all(map(_is_number, parts[1:])):
             raise wrong_line(path, number, line, _WANTED)
         out.append((parts[0], int(parts[1]) if len(parts) == 3 else None, int(parts[-1])))
     if not out:
         raise ManifestError(f"{path} is empty; wanted lines {_WANTED}")
     return out
+
+
+def _is_number(text: str) -> bool:
+    """A frame or a label; `isdigit` would take powers, and `int` not thousands of digits."""
+    return text.isdecimal() and len(text) < 19
 
 
 def _form(lines: list[Line]) -> Form:
@@ -114,4 +120,4 @@ def _video(root: Path, name: str) -> Path | None:
             return frames_video(path, root / "from_frames" / f"{name.strip('/')}.mp4")
         except VideoError:
             return None
-    return path if path.is_file() else None
+    return path if is_file(path) else None

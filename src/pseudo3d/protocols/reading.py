@@ -1,9 +1,13 @@
 """Read a benchmark's text files as they are on disks: gzip or not, any line end, blanks at ends."""
 
 import gzip
+import zlib
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
+from pseudo3d.data.limits import LARGEST, RATIO, check_unpacked
+from pseudo3d.data.there import is_file
 from pseudo3d.data.video import VIDEO_SUFFIXES
 from pseudo3d.errors import ManifestError
 
@@ -35,10 +39,19 @@ def text_of(path: Path) -> str:
     try:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+            data = _unpacked(data)
         return data.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as err:
+    except (OSError, EOFError, ValueError, zlib.error) as err:
         raise ManifestError(f"{path} cannot be read as text: {err}; fetch it again") from err
+
+
+def _unpacked(data: bytes) -> bytes:
+    """What was gzip-ed; a bomb ends long before it has filled the memory."""
+    most = max(LARGEST, RATIO * len(data))
+    with gzip.open(BytesIO(data)) as file:
+        text = file.read(most + 1)
+    check_unpacked(len(text), len(data))
+    return text
 
 
 def lines_of(path: Path) -> list[tuple[int, str]]:
@@ -68,7 +81,7 @@ class Disk:
         """The first of the relative paths that is there."""
         for home in self.homes:
             for name in names:
-                if (home / name).is_file():
+                if is_file(home / name):
                     return self._use(home / name)
         return None
 

@@ -39,6 +39,11 @@ class Card:
     def from_json(cls, text: str) -> "Card":
         """Back from `to_json`; lists become tuples again."""
         plain = json.loads(text)
+        for key in ("config", "training", "scores"):
+            if not isinstance(plain[key], dict):
+                raise WeightsError(f"its {key} is {str(plain[key])[:99]}; get the file again")
+        if plain["self_test"] is not None and not isinstance(plain["self_test"], dict):
+            raise WeightsError("its self-test is damaged; get the file again")
         if plain.pop("format") != _FORMAT:
             raise WeightsError("written by a newer pseudo3d; update with `pip install -U pseudo3d`")
         for key in ("classes", "notes", "config"):

@@ -5,21 +5,21 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import is_zipfile
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor
 
+from pseudo3d.data.npz import array_in, names_in, opened_npz
 from pseudo3d.errors import WeightsError
 from pseudo3d.recycle.foreign.caffe import is_caffemodel, read_caffemodel
 from pseudo3d.recycle.foreign.formats import KNOWN
 from pseudo3d.recycle.foreign.mxnet import is_params, read_params
+from pseudo3d.recycle.seal import check_seal
 
 METADATA_KEY = "pseudo3d"  # in the header of our files
 
@@ -51,7 +51,7 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
                 return read(start + file.read()), None
         if is_zipfile(path) and (found := _read_zip(path)) is not None:
             return _unwrap(found, path), None
-    except (OSError, SafetensorError, ValueError, TypeError, BadZipFile, EOFError) as err:
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as err:
         raise _damaged(path, err) from err
     return _unwrap(_unpickle(path), path), None
 
@@ -65,24 +65,21 @@ def _own_reader(start: bytes) -> Callable[[bytes], dict[str, Tensor]] | None:
 
 def _read_zip(path: Path) -> dict[str, Tensor] | None:
     """Arrays of numpy or MXNet in an archive; None where it is one of torch's."""
-    with ZipFile(path) as archive:
+    with opened_npz(path) as archive:
         names = archive.namelist()
         if len(names) == 1 and names[0].endswith(".params"):
             return read_params(archive.read(names[0]))
-        if not names or not all(name.endswith(".npy") for name in names):
+        if not names or len(names_in(archive)) < len(names):
             return None
-        found = {}
-        for name in names:
-            array = np.load(BytesIO(archive.read(name)), allow_pickle=False)
-            found[name.removesuffix(".npy")] = torch.from_numpy(array.copy())
-        return found
+        return {name: torch.from_numpy(array_in(archive, name)) for name in names_in(archive)}
 
 
 def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], str | None]:
     tensors = tensors_from_bytes(data)
     length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    return tensors, header.get("__metadata__", {}).get(METADATA_KEY)
+    about = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    check_seal(data, about)
+    return tensors, about.get(METADATA_KEY)
 
 
 def _damaged(path: Path, err: BaseException) -> WeightsError:

@@ -57,7 +57,9 @@ class Spec:
             plain["card"] = Card.from_json(json.dumps(plain["card"]))
             plain["clip"] = tuple(plain["clip"])
             return cls(**plain)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as err:
+        except WeightsError:
+            raise
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as err:
             raise WeightsError(f"its metadata cannot be used ({err}); export it again") from err
 
 

@@ -9,21 +9,20 @@ and gets its limits in the first message.
 """
 
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
+from pseudo3d.data.limits import Limits, confine, limited, out_of_memory
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.serve.problems import Problem
 from pseudo3d.serve.wire import Message, pack, read
 
 _GRACE = 30  # s after which a decoder ends itself, if the service has not ended it
-_MEMORY = ("memoryerror", "allocate memory", "bad alloc")  # how libraries say there is none
 _FILES = 64  # open at once
+_SPARE = 1000  # frames: the service says itself, in its own words, what is too long
 
 
 class CalledOff(BaseException):
@@ -47,9 +46,11 @@ class Decoder:
     def __init__(self, out: BinaryIO, first: dict[str, Any]) -> None:
         self.out = out
         self.worker = _worker(first)
+        told = first["limits"]
+        self.limits = Limits(pixels=told["pixels"], frames=told["frames"] + _SPARE)
         self.busy = self.sending = self.off = False
         self.seconds = int(first["limits"]["decode_seconds"] * 4 + _GRACE)
-        _confine(int(first["limits"]["memory"]))
+        confine(int(first["limits"]["memory"]), _FILES)
         signal.signal(signal.SIGUSR1, self._called_off)
 
     def _called_off(self, signum: int, frame: FrameType | None) -> None:
@@ -75,7 +76,8 @@ class Decoder:
         try:
             self.busy, self.off = True, False
             signal.alarm(self.seconds)
-            last = self._pass_on(number, self.worker.messages(job))
+            with limited(self.limits):  # of decoding
+                last = self._pass_on(number, self.worker.messages(job))
         except CalledOff:
             last = Message({"type": "off"})
         except Exception as err:
@@ -95,16 +97,6 @@ class Decoder:
         return last
 
 
-def out_of_memory(err: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is the limit of memory."""
-    while err is not None:
-        text = str(err).lower()
-        if isinstance(err, MemoryError) or any(word in text for word in _MEMORY):
-            return True
-        err = err.__cause__
-    return False
-
-
 def _told(err: Exception, job: dict[str, Any], memory: int) -> Message:
     """An error in the user's words: their name of the file, no path of this machine."""
     if out_of_memory(err):
@@ -120,18 +112,6 @@ def _told(err: Exception, job: dict[str, Any], memory: int) -> Message:
     path = str(job.get("path", ""))
     text = str(err).replace(path, str(job.get("name", "the file"))) if path else str(err)
     return Message({"type": "error", "code": code, "message": text})
-
-
-def _confine(memory: int) -> None:
-    """Limit what the process may take from now on."""
-    status = Path("/proc/self/status")
-    held = 0
-    if status.exists():
-        lines = status.read_text().splitlines()
-        held = next(int(x.split()[1]) << 10 for x in lines if x.startswith("VmData"))
-        resource.setrlimit(resource.RLIMIT_DATA, (held + memory,) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, _FILES))
 
 
 def main() -> None:

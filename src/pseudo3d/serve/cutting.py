@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pseudo3d.data.cache import Frames
 from pseudo3d.data.dataset import ClipSpec, view_indices
-from pseudo3d.data.decode import first_frame
+from pseudo3d.data.decode import ANY_TEXT, first_frame
 from pseudo3d.data.pick import file_frames, index_file
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.video import stream_video
@@ -132,10 +132,9 @@ def _check_length(frames: int, seconds: float, limits: Limits) -> None:
 def _checked(path: Path, limits: Limits) -> _Facts:
     """Look at the first bytes and the headers; nothing is decoded before they are in order."""
     container = _container(path)
-    # FFmpeg itself keeps to the limit, also where frames are larger than the header says
     options = {**_OPTIONS, "max_pixels": str(limits.pixels)}
     try:
-        with av.open(str(path), options=options, metadata_errors="replace") as file:
+        with av.open(str(path), options=options, **ANY_TEXT) as file:
             return _facts(path, file, limits)
     except (av.FFmpegError, UnicodeError) as err:
         raise Problem(

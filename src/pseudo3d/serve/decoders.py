@@ -10,6 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
+from pseudo3d.data.isolated import environment
 from pseudo3d.serve.problems import INTERNAL, STATUS, Problem
 from pseudo3d.serve.wire import Gone, Message, pack, receive
 
@@ -22,7 +23,6 @@ _LIMIT = 2**22  # bytes waiting in a pipe's buffer
 _LAST = ("end", "error", "off", "picture")  # types of the message that ends a job
 _TOLD = 2000  # letters of an error
 _JOBS = 500  # after which a decoder is replaced: libraries of video leak
-_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
 
 
 class Child:
@@ -44,12 +44,10 @@ class Child:
         Raises:
             Gone: it does not come up.
         """
-        hidden = {k for k in os.environ if any(word in k.upper() for word in _SECRETS)}
-        env = {k: v for k, v in os.environ.items() if k not in hidden}
-        env |= {"OMP_NUM_THREADS": "1", "P3D_DECODER": "1"}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "pseudo3d.serve.child",
-            stdin=PIPE, stdout=PIPE, env=env, limit=_LIMIT, start_new_session=True,
+            stdin=PIPE, stdout=PIPE, env=environment() | {"P3D_DECODER": "1"}, limit=_LIMIT,
+            start_new_session=True,
         )  # fmt: skip
         child = cls(process)
         try:

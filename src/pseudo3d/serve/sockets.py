@@ -155,7 +155,7 @@ async def _hello(service: "Service", guard: Guard, camera: Camera) -> None:
     if text := message.get("text"):
         try:
             facts = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             facts = None
         if not isinstance(facts, dict):
             raise Problem("bad_request", 'the first text is no JSON object; send {"top": 3}')

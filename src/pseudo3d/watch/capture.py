@@ -18,7 +18,7 @@ from typing import Any
 import av
 import numpy as np
 
-from pseudo3d.data.decode import upright
+from pseudo3d.data.decode import ANY_TEXT, upright
 from pseudo3d.errors import VideoError
 from pseudo3d.watch.slot import Slot
 from pseudo3d.watch.sources import Source
@@ -89,7 +89,7 @@ class Capture:
             format=source.format,
             options=source.options,
             timeout=(OPEN_LIMIT, READ_LIMIT),
-            metadata_errors="replace",
+            **ANY_TEXT,
         ) as container:
             streams = container.streams.video
             if not streams:

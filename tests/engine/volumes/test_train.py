@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from pseudo3d.data.scans.dataset import ScanStore
 from pseudo3d.data.scans.manifest import read_scans
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
+from pseudo3d.engine.record import check
 from pseudo3d.engine.train import Job
 from pseudo3d.engine.volumes.evaluate import VolumeProtocol, evaluate_volumes
 from pseudo3d.engine.volumes.recipes import VolumeRecipe, volume_recipe
@@ -33,8 +34,9 @@ def test_it_learns_what_only_a_volume_shows(trained, bars, store):
 def test_the_run_says_what_was_done(trained):
     net, out = trained
     assert {p.name for p in out.iterdir()} == {
-        "weights.safetensors", "metrics.csv", "run.json", "manifest.csv",
+        "weights.safetensors", "metrics.csv", "run.json", "manifest.csv", "epochs",
     }  # fmt: skip
+    assert check(out).whole
     assert len(read_scans(out / "manifest.csv").items) == 60
     run = json.loads((out / "run.json").read_text())
     assert run["task"] == "classify"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pseudo3d.cli.cards import kept_scores
 from pseudo3d.cli.common import note, progress_bar, say, say_json
 from pseudo3d.cli.scans.among import part_of
 from pseudo3d.cli.scans.predict import sliding
@@ -24,6 +25,7 @@ class ScanScoring:
     mirrors: bool = False
     predictions: Path | None = None  # CSV to write
     precision: "Precision | None" = None  # on the processor; None is fp32
+    out: Path | None = None  # folder for the scores and the card
 
 
 def evaluate_scans(
@@ -47,8 +49,10 @@ def evaluate_scans(
     tested = how.split == "test" and "train" in manifest.splits
     learned = manifest.split("train") if tested else None
     protocol = VolumeProtocol(split=name, mirrors=how.mirrors, sliding=sliding(how.memory, None))
-    with progress_bar("evaluating") as progress:
+    kept = kept_scores(how.out, (part, data, name), weights=weights)
+    with kept as keep, progress_bar("evaluating") as progress:
         found = evaluate_volumes(run, part, protocol=protocol, learned=learned, progress=progress)
+        keep(found.to_dict())
     if how.predictions is not None:
         seed = run.net.card.training.get("seed", 0)
         keep_predictions(found, run.classes, seed, how.predictions)

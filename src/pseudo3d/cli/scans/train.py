@@ -1,15 +1,19 @@
 """What `p3d train` does when the data are scans."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pseudo3d.cli.cards import card_of
 from pseudo3d.cli.common import chosen, note, progress_bar, say, start_from
 
 if TYPE_CHECKING:
     from pseudo3d.data.scans.cache import ScanCache
     from pseudo3d.data.scans.dataset import ScanStore
     from pseudo3d.data.scans.manifest import ScanManifest
+    from pseudo3d.engine.distributed import Spread, World
+    from pseudo3d.engine.train import Job
     from pseudo3d.engine.volumes.recipes import VolumeRecipe
     from pseudo3d.engine.volumes.train import ScanParts
 
@@ -31,32 +35,51 @@ class ScanTraining:
     weights: Path | None = None
     report: bool = True  # a page of scores beside the weights
     cache: str = "none"  # folder for unpacked scans, or "auto": the user's cache folder
+    spread: "Spread | None" = None  # None: as torchrun or SLURM say
 
 
 def train_scans(how: ScanTraining) -> Path:
     """Train on scans; the size, the grid and the network are planned from them and said."""
+    from pseudo3d.cli.spread import finished_before, one_voice
+    from pseudo3d.data.scans.manifest import read_scans
+    from pseudo3d.engine.distributed import Spread, find_world
+    from pseudo3d.engine.train import WEIGHTS, Job, taking_part
+    from pseudo3d.engine.trainer import LAST
+
+    if finished_before(how.out, find_world()):
+        note(f"already finished: {how.out / WEIGHTS}")
+        return how.out / WEIGHTS
+    manifest = read_scans(how.data)
+    job = Job(
+        recipe=recipe_for(manifest, how),
+        out=how.out,
+        seed=how.seed,
+        resume=(how.out / LAST).exists(),
+        spread=how.spread or Spread(),
+    )
+    with taking_part(job) as world, one_voice(world):
+        return _train_here(how, manifest, job, world)
+
+
+def _train_here(how: ScanTraining, manifest: "ScanManifest", job: "Job", world: "World") -> Path:
     import torch
 
     from pseudo3d.cli.bars import TrainingBar
     from pseudo3d.cli.report import page_of
     from pseudo3d.data.scans.dataset import ScanStore
-    from pseudo3d.data.scans.manifest import read_scans
-    from pseudo3d.engine.train import Job, claim
-    from pseudo3d.engine.trainer import LAST
+    from pseudo3d.engine.distributed import first_alone
     from pseudo3d.engine.volumes.plan import plan_input, plan_network, with_statistics
     from pseudo3d.engine.volumes.train import train_volumes
     from pseudo3d.models import create_model
 
-    manifest = read_scans(how.data)
-    recipe = recipe_for(manifest, how)
-    resume = (how.out / LAST).exists()
-    claim(Job(recipe=recipe, out=how.out, resume=resume))
+    recipe, resume = recipe_for(manifest, how), job.resume
     parts = divide(manifest, how)
     pre, told = plan_input(parts.train, recipe)
     for line in told:
         note(line)
-    store = ScanStore(pre, cache=scan_cache(how.cache, manifest))
-    _fill(store, parts)
+    with first_alone(world):
+        store = ScanStore(pre, cache=scan_cache(how.cache, manifest))
+        _fill(store, parts)
     store = with_statistics(store, parts.train)
     model, own = chosen(how.model, how.weights)
     name, options = plan_network(parts.train, pre, model)
@@ -66,10 +89,11 @@ def train_scans(how: ScanTraining) -> Path:
         note(start_from(net, how.weights, manifest.classes))
     what = f"{len(parts.train.items)} scans, to {manifest.task}"
     note(f"{'resuming' if resume else 'training'} {name} on {what}")
-    job = Job(recipe=recipe, out=how.out, seed=how.seed, resume=resume)
-    path = train_volumes(net, parts, store, job, [TrainingBar()])
-    if how.report:
-        note(f"report: {page_of(how.out, store)}")
+    given: dict[str, Any] = {"data": (manifest, how.data, None), "weights": how.weights}
+    with card_of(how.out, "train", seed=how.seed, **given) if world.first else nullcontext():
+        path = train_volumes(net, parts, store, job, [TrainingBar()] if world.first else [])
+        if how.report and world.first:
+            note(f"report: {page_of(how.out, store)}")
     say(str(path))
     return path
 

@@ -151,7 +151,7 @@ class ScanDataset(Dataset):
             volume = cut(volume, center, self.spec.canvas)
             mask = None if mask is None else cut(mask, center, self.spec.canvas, 0)
         target = self.targets[draw.item] if mask is None else mask[0].long()
-        return volume, draw.item, target
+        return volume, -1 if draw.spare else draw.item, target
 
     def _center(self, sample: Sample, rng: torch.Generator) -> tuple[int, int, int]:
         """A random place, or one beside a random voxel of a random label."""

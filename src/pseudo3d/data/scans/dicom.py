@@ -8,7 +8,16 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from pseudo3d.data.scans.dicom_grid import Grid, check_alike, grid_of, volumes_of
-from pseudo3d.data.scans.dicom_headers import Slice, describe, find_files, load, slices_of, units_of
+from pseudo3d.data.scans.dicom_headers import (
+    Slice,
+    describe,
+    find_files,
+    load,
+    quiet,
+    slices_of,
+    sound,
+    units_of,
+)
 from pseudo3d.data.scans.dicom_pixels import read_voxels
 from pseudo3d.data.scans.scan import ScanError, Triple, note, orientation_of, spacing_of
 from pseudo3d.data.scans.source import Peek, Source
@@ -49,7 +58,8 @@ def list_series(path: str | Path, *, allow_nonuniform: bool = False) -> list[Ser
     Raises:
         ScanError: there is no DICOM image.
     """
-    return [_series(found, Path(path), allow_nonuniform) for found in _collect(Path(path))]
+    with sound(Path(path)), quiet():
+        return [_series(found, Path(path), allow_nonuniform) for found in _collect(Path(path))]
 
 
 class Dicom(Source):
@@ -59,6 +69,10 @@ class Dicom(Source):
 
     def peek(self) -> Peek:
         """Geometry and size from the headers."""
+        with sound(self.path), quiet():
+            return self._peek()
+
+    def _peek(self) -> Peek:
         self._found = self._choose(_collect(self.path))
         self._grid, volumes = self._arrange(self._found)
         data = self._found.data
@@ -77,7 +91,8 @@ class Dicom(Source):
 
     def voxels(self, found: Peek) -> Shaped[Tensor, "c d h w"]:
         """The series that `peek` chose."""
-        return read_voxels(self._grid)
+        with sound(self.path):
+            return read_voxels(self._grid)
 
     def _arrange(self, found: _Found) -> tuple[Grid, int]:
         if found.error:

@@ -1,6 +1,5 @@
 """Headers of DICOM files: which files there are, and where each image or frame lies."""
 
-import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -57,6 +56,24 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def sound(path: Path) -> Iterator[None]:
+    """Turn what pydicom raises over a damaged file into a sentence.
+
+    It looks at values when they are asked for, and fails in any way; none of them is ours.
+    """
+    try:
+        yield
+    except (ScanError, ImportError, FileNotFoundError):
+        raise
+    except Exception as err:
+        told = f"{type(err).__name__}: {str(err)[:300]}"
+        raise ScanError(
+            f"{path} is no DICOM that can be read, the header holds what cannot be ({told}); copy "
+            "it again"
+        ) from err
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its first bytes, with or without the preamble."""
     with path.open("rb") as file:
@@ -84,11 +101,8 @@ def load(path: Path, pixels: bool = False) -> Any:
         ScanError: it cannot be parsed.
     """
     pydicom = require("pydicom", "scans")
-    try:
-        with quiet():
-            return pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
-    except (ValueError, EOFError, OSError, KeyError, struct.error) as err:
-        raise ScanError(f"{path} is no DICOM that can be read: {err}; copy it again") from err
+    with sound(path), quiet():
+        return pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
 
 
 def slices_of(data: Any, file: Path) -> list[Slice]:
@@ -104,15 +118,10 @@ def slices_of(data: Any, file: Path) -> list[Slice]:
         )
     if str(data.get("Modality", "")) in ("SEG", "RTDOSE"):
         raise ScanError(f"{file}: modality {data.Modality}, which is no scan; leave it out")
-    try:
-        with quiet():
-            if "PerFrameFunctionalGroupsSequence" in data:
-                return _frames(data, file)
-            return [_slice(data, file, None, {})]
-    except (ValueError, TypeError, AttributeError, IndexError) as err:
-        if isinstance(err, ScanError):
-            raise
-        raise ScanError(f"{file}: the header holds what cannot be read: {err}") from err
+    with sound(file), quiet():
+        if "PerFrameFunctionalGroupsSequence" in data:
+            return _frames(data, file)
+        return [_slice(data, file, None, {})]
 
 
 def _frames(data: Any, file: Path) -> list[Slice]:

@@ -17,6 +17,7 @@ from typing import Literal, cast
 from pseudo3d.data.manifest import SPLITS, Item, Manifest
 from pseudo3d.data.scans.names import is_scan, pairs, stem
 from pseudo3d.data.scans.stacks import read_targets
+from pseudo3d.data.there import exists
 from pseudo3d.errors import ManifestError, unknown
 
 Task = Literal["classify", "segment", "regress"]
@@ -184,18 +185,21 @@ def _stacked(path: Path) -> list[ScanItem]:
 
 
 def _read_csv(path: Path) -> list[ScanItem]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        header = set(reader.fieldnames or ())
-        if "path" not in header or not header & {"label", "mask", "value"}:
-            raise ManifestError(
-                f"{path} has the columns {', '.join(sorted(header))}; wanted path and one of "
-                "label, mask, value, and optionally group, split"
-            )
-        return [
-            _row(path, f"{path}, row {n}", {k: (v or "").strip() for k, v in row.items() if k})
-            for n, row in enumerate(reader, start=2)
-        ]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            header, rows = set(reader.fieldnames or ()), list(reader)
+    except (UnicodeDecodeError, csv.Error) as err:
+        raise ManifestError(f"{path} is no CSV in UTF-8: {err}; save it as such") from err
+    if "path" not in header or not header & {"label", "mask", "value"}:
+        raise ManifestError(
+            f"{path} has the columns {', '.join(sorted(header))}; wanted path and one of "
+            "label, mask, value, and optionally group, split"
+        )
+    return [
+        _row(path, f"{path}, row {n}", {k: (v or "").strip() for k, v in row.items() if k})
+        for n, row in enumerate(rows, start=2)
+    ]
 
 
 def _row(path: Path, where: str, row: dict[str, str]) -> ScanItem:
@@ -252,7 +256,7 @@ def _read_folder(root: Path) -> list[ScanItem]:
 def _check(path: Path, items: list[ScanItem]) -> None:
     """Files are there, nothing is listed twice, no group on both sides of a split."""
     files = {p for item in items for p in (item.path, item.mask) if p is not None}
-    if missing := sorted(str(p) for p in files if not p.exists()):
+    if missing := sorted(str(p) for p in files if not exists(p)):
         raise ManifestError(
             f"{path}: {len(missing)} of {len(files)} files are missing: {_some(missing)}; paths "
             "start at the folder of the CSV; correct them or remove the rows"

@@ -1,9 +1,11 @@
 """NIfTI-1 and NIfTI-2, read with nibabel; the units of the header are honored."""
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,9 +16,10 @@ from torch import Tensor
 from pseudo3d.data.scans.pick import pick
 from pseudo3d.data.scans.scan import ScanError, exact, note, reversed_axes
 from pseudo3d.data.scans.source import Peek, Source
-from pseudo3d.errors import require
+from pseudo3d.errors import Pseudo3dError, require
 
 MILLIMETERS = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_DEFLATE = 1040  # times as large as its file can what was compressed be
 VECTOR = 1007  # intent code: the fifth axis holds components of a vector
 AGREE = 0.1  # voxels that sform and qform may lie apart before a person should know
 
@@ -61,6 +64,7 @@ class Nifti(Source):
         """The volume."""
         chosen = pick(self.path, found.volumes, self.index, "volumes along the fourth axis")
         with self.opened() as image:
+            self._check_size(image)
             try:
                 part = (*(slice(None),) * 3, chosen) if image.ndim > 3 else (...,)
                 return exact(_arranged(_whole(image, part), found.shape))
@@ -70,6 +74,19 @@ class Nifti(Source):
                     f"({err}); copy it again"
                 ) from err
 
+    def _check_size(self, image: Any) -> None:
+        """Refuse a header that promises more than the file holds, before memory is taken for it."""
+        file = Path(image.file_map["image"].filename or self.path)
+        with file.open("rb") as stream:
+            packed = stream.read(2) == b"\x1f\x8b"
+        have = file.stat().st_size * (_DEFLATE if packed else 1)
+        need = math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
+        if need > have:
+            raise ScanError(
+                f"{self.path}: the voxels cannot be read, the file is cut off or damaged (its "
+                f"header promises {need} bytes); copy it again"
+            )
+
     @contextmanager
     def opened(self) -> Iterator[Any]:
         """The image, its voxels not read yet."""
@@ -77,7 +94,9 @@ class Nifti(Source):
         with ExitStack() as files:
             try:
                 yield self._image(nib, files)
-            except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as err:
+            except Pseudo3dError:
+                raise
+            except _damage(nib) as err:
                 raise ScanError(f"{self.path} is no NIfTI that can be read: {err}") from err
 
     def _image(self, nib: ModuleType, files: ExitStack) -> Any:
@@ -110,6 +129,8 @@ class Nifti(Source):
         if 3000 <= int(image.header["intent_code"]) < 3100:
             raise ScanError(f"{self.path} is a CIFTI of a surface; a volume is wanted")
         shape = tuple(int(n) for n in image.shape)
+        if min(shape, default=0) < 1:
+            raise ScanError(f"{self.path}: the header says {shape} voxels; copy the file again")
         inner, rest = (*shape, 1, 1)[:3], list(shape[3:])
         if len(rest) >= 2 and int(image.header["intent_code"]) == VECTOR:
             channels *= rest.pop(1)
@@ -121,6 +142,13 @@ class Nifti(Source):
             )
         volumes = rest[0] if rest else 1
         return volumes, channels, inner
+
+
+def _damage(nib: ModuleType) -> tuple[type[Exception], ...]:
+    """What nibabel and numpy raise over a header that lies."""
+    own = (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError)
+    more = (nib.wrapstruct.WrapStructError, zlib.error, EOFError, OSError, MemoryError)
+    return (*own, *more, ValueError, LookupError, OverflowError)
 
 
 def _whole(image: Any, part: tuple[Any, ...]) -> np.ndarray:

@@ -1,14 +1,16 @@
 """NRRD and MHA through SimpleITK; npy and npz with numpy alone."""
 
-import zipfile
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float64, Shaped
 from torch import Tensor
 
+from pseudo3d.data.npz import array_in, header_in, names_in, opened_npz
 from pseudo3d.data.scans.pick import pick
 from pseudo3d.data.scans.scan import LPS, ScanError, exact, note, reversed_axes
 from pseudo3d.data.scans.source import Peek, Source
@@ -125,7 +127,7 @@ class Npy(Source):
     def _map(self) -> np.ndarray:
         try:
             return np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as err:
+        except (ValueError, EOFError, OSError, SyntaxError, TokenError, TypeError) as err:
             raise ScanError(f"{self.path} is no array that can be read: {err}") from err
 
 
@@ -179,46 +181,43 @@ def list_arrays(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """
     found = {}
     try:
-        with zipfile.ZipFile(path) as packed:
-            for name in packed.namelist():
-                if name.endswith(".npy"):
-                    with packed.open(name) as file:
-                        shape, _, kind = _header(file)
-                    found[name.removesuffix(".npy")] = (shape, kind)
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as err:
+        with opened_npz(path) as packed:
+            for name in names_in(packed):
+                with packed.open(f"{name}.npy") as file:
+                    shape, _, kind = header_in(file)
+                found[name] = (shape, kind)
+    except ValueError as err:
         raise ScanError(f"{path} is no npz that can be read: {err}; copy it again") from err
     return found
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0
-    return (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
 
 
 def _member(path: Path, name: str, index: int | None) -> np.ndarray:
     """One array, or one entry of its first axis."""
     try:
-        with zipfile.ZipFile(path) as packed, packed.open(f"{name}.npy") as file:
-            shape, fortran, kind = _header(file)
-            if index is not None and not fortran and not kind.hasobject:
-                index = pick(path, shape[0], index, f"volumes under {name!r}")
-                count = int(np.prod(shape[1:]))
-                file.seek(index * count * kind.itemsize, 1)
-                raw = file.read(count * kind.itemsize)
-                return np.frombuffer(raw, kind, count).reshape(shape[1:])
-        with np.load(path, allow_pickle=False) as stored:
-            values = stored[name]
+        with opened_npz(path) as packed:
+            with packed.open(f"{name}.npy") as file:
+                shape, fortran, kind = header_in(file)
+                if index is not None and not fortran:
+                    index = pick(path, shape[0], index, f"volumes under {name!r}")
+                    count = math.prod(shape[1:])
+                    file.seek(index * count * kind.itemsize, 1)
+                    raw = file.read(count * kind.itemsize)
+                    return np.frombuffer(raw, kind, count).reshape(shape[1:])
+            values = array_in(packed, name)
         return values if index is None else values[pick(path, len(values), index, "volumes")]
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError) as err:
+    except ValueError as err:
         if isinstance(err, ScanError):
             raise
         raise ScanError(f"{path}: {name!r} cannot be unpacked: {err}; copy the file again") from err
 
 
 def _geometry(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in GEOMETRY if name in stored.files}
+    try:
+        with opened_npz(path) as packed:
+            given = [name for name in GEOMETRY if name in names_in(packed)]
+            return {name: array_in(packed, name) for name in given}
+    except ValueError as err:
+        raise ScanError(f"{path}: the geometry cannot be read: {err}; copy it again") from err
 
 
 def _channels_first(values: np.ndarray) -> np.ndarray:

@@ -134,10 +134,11 @@ def _unpacked(path: Path, count: int) -> bytes:
 
 
 def _has_arrays(path: Path) -> bool:
+    import struct
     import zipfile
 
     try:
         with zipfile.ZipFile(path) as packed:
             return any(name.endswith(".npy") for name in packed.namelist())
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error):
         return False

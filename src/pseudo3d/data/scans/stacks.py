@@ -1,14 +1,16 @@
 """Stacks of volumes in one npz file: MedMNIST's layout and that of the voxel sets."""
 
-import io
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from pseudo3d.data.npz import array_in, header_in, names_in, opened_npz
 from pseudo3d.data.scans.scan import exact
 from pseudo3d.errors import ManifestError
 
@@ -27,20 +29,22 @@ def read_targets(path: Path) -> list[tuple[str, str, list[int] | list[float]]]:
         ManifestError: labels are missing, or are not one number per volume.
     """
     found: list[tuple[str, str, list[int] | list[float]]] = []
-    with np.load(path, allow_pickle=False) as stored:
+    with _opened(path) as stored:
+        names = names_in(stored)
         for split, volumes, labels in _STACKS:
-            if volumes not in stored.files:
+            if volumes not in names:
                 continue
-            if labels not in stored.files:
+            if labels not in names:
                 raise ManifestError(f"{path} holds {volumes} without {labels}")
-            targets = np.asarray(stored[labels])
+            targets = array_in(stored, labels)
             if targets.ndim == 2 and targets.shape[1] == 1:
                 targets = targets[:, 0]
-            if targets.ndim != 1:
+            if targets.ndim != 1 or targets.dtype.kind not in "biuf":
                 raise ManifestError(
-                    f"{path}: {labels} has shape {targets.shape}; wanted one number per volume"
+                    f"{path}: {labels} has shape {targets.shape} of {targets.dtype}; wanted one "
+                    "number per volume"
                 )
-            if (count := _length(path, volumes)) != len(targets):
+            if (count := _length(stored, volumes)) != len(targets):
                 raise ManifestError(
                     f"{path}: {volumes} holds {count} volumes for {len(targets)} labels"
                 )
@@ -48,13 +52,22 @@ def read_targets(path: Path) -> list[tuple[str, str, list[int] | list[float]]]:
     return found
 
 
-def _length(path: Path, name: str) -> int:
+@contextmanager
+def _opened(path: Path) -> Iterator[ZipFile]:
+    try:
+        with opened_npz(path) as packed:
+            yield packed
+    except ManifestError:
+        raise
+    except ValueError as err:
+        raise ManifestError(f"{path} is no npz that can be read: {err}; copy it again") from err
+
+
+def _length(archive: ZipFile, name: str) -> int:
     """Length of an array, from its header alone."""
-    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
-        head = io.BytesIO(file.read(10_000))
-    version = np.lib.format.read_magic(head)
-    one, two = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
-    return int((one if version == (1, 0) else two)(head)[0][0])
+    with archive.open(f"{name}.npy") as file:
+        shape, _, _ = header_in(file)
+    return shape[0] if shape else 0
 
 
 def read_stack(path: Path, name: str) -> Shaped[Tensor, "n c d h w"]:
@@ -63,8 +76,8 @@ def read_stack(path: Path, name: str) -> Shaped[Tensor, "n c d h w"]:
     Raises:
         ManifestError: no volumes.
     """
-    with np.load(path, allow_pickle=False) as stored:
-        values: Shaped[np.ndarray, ...] = stored[name]
+    with _opened(path) as stored:
+        values: Shaped[np.ndarray, ...] = array_in(stored, name)
     if values.ndim == 5 and values.shape[-1] in (1, 3):
         return torch.movedim(exact(values), -1, 1)
     if values.ndim != 4:

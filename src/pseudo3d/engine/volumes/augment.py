@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pseudo3d.data.scans.preprocess import Size, Spacing
+from pseudo3d.data.share import Draws, draws_for
 from pseudo3d.data.transforms import Augment
 
 
@@ -43,7 +44,7 @@ def augment_volumes(
     masks: Int64[Tensor, "n d h w"] | None,
     size: Size,
     how: VolumeAugment,
-    rng: torch.Generator,
+    rng: torch.Generator | Draws,
     spacing: Spacing = (1.0, 1.0, 1.0),
 ) -> tuple[Float[Tensor, "n c d2 h2 w2"], Int64[Tensor, "n d2 h2 w2"] | None, Tensor]:
     """Cut a randomly turned, scaled, shifted and lit window out of each scan.
@@ -53,28 +54,27 @@ def augment_volumes(
     Returns:
         Scans and masks of `size`, and which of them had left and right exchanged, bool (N,).
     """
-    n = len(volumes)
-    matrix, mirrored = _matrices(n, how, rng, spacing)
-    grid = _grid(matrix, _shifts(n, how, rng), tuple(volumes.shape[2:]), size).to(volumes.device)
+    draws = draws_for(len(volumes), rng)
+    matrix, mirrored = _matrices(how, draws, spacing)
+    grid = _grid(matrix, _shifts(how, draws), tuple(volumes.shape[2:]), size).to(volumes.device)
     out = F.grid_sample(volumes, grid, "bilinear", "border", align_corners=False)
     moved = None
     if masks is not None:
         labels = masks[:, None].float()
         moved = F.grid_sample(labels, grid, "nearest", "border", align_corners=False)
         moved = moved[:, 0].round().long()
-    return _light(out, how, rng), moved, mirrored.to(volumes.device)
+    return _light(out, how, draws), moved, mirrored.to(volumes.device)
 
 
-def _draw(n: int, count: int, rng: torch.Generator) -> Tensor:
+def _draw(count: int, draws: Draws) -> Tensor:
     """Uniform in [-1, 1], (count, N)."""
-    return 2 * torch.rand(count, n, generator=rng) - 1
+    return 2 * draws.uniform(count) - 1
 
 
-def _matrices(
-    n: int, how: VolumeAugment, rng: torch.Generator, spacing: Spacing
-) -> tuple[Tensor, Tensor]:
+def _matrices(how: VolumeAugment, draws: Draws, spacing: Spacing) -> tuple[Tensor, Tensor]:
     """From output to input, in voxels about the middle, axes (w, h, d): (N, 3, 3)."""
-    draw = _draw(n, 10, rng)
+    draw = _draw(10, draws)
+    n = draw.shape[1]
     # in the plane of width and height, then the two that leave it
     angles = (
         (0, 1, draw[0] * math.radians(how.rotate)),
@@ -96,15 +96,15 @@ def _matrices(
     # turning is right in millimeters: voxels -> mm, turn, mm -> voxels
     mm = torch.tensor(spacing[::-1])
     matrix = matrix * mm[None, None, :] / mm[None, :, None]
-    flips = torch.rand(3, n, generator=rng) < 0.5
+    flips = draws.uniform(3) < 0.5
     wanted = torch.tensor([how.flip, how.flip_height, how.flip_depth])
     signs = torch.where(flips & wanted[:, None], -1.0, 1.0)
     return matrix * signs.T[:, :, None], flips[0] & wanted[0]
 
 
-def _shifts(n: int, how: VolumeAugment, rng: torch.Generator) -> Tensor:
+def _shifts(how: VolumeAugment, draws: Draws) -> Tensor:
     """Fractions of each side of the output, (N, 3), axes (w, h, d)."""
-    return _draw(n, 3, rng).T * how.shift
+    return _draw(3, draws).T * how.shift
 
 
 def _grid(matrix: Tensor, shift: Tensor, have: tuple[int, ...], size: Size) -> Tensor:
@@ -119,10 +119,10 @@ def _grid(matrix: Tensor, shift: Tensor, have: tuple[int, ...], size: Size) -> T
     return F.affine_grid(theta, [n, 1, *size], align_corners=False)
 
 
-def _light(x: Tensor, how: VolumeAugment, rng: torch.Generator) -> Tensor:
+def _light(x: Tensor, how: VolumeAugment, draws: Draws) -> Tensor:
     """Brightness, contrast, a slow field and noise; each scan by itself."""
     n = len(x)
-    draw = _draw(n, 3, rng)
+    draw = _draw(3, draws)
     light, contrast = (
         (1 + d * most).to(x).view(n, 1, 1, 1, 1)
         for d, most in zip(draw, (how.brightness, how.contrast), strict=False)
@@ -131,11 +131,11 @@ def _light(x: Tensor, how: VolumeAugment, rng: torch.Generator) -> Tensor:
         mean = x.mean(dim=(1, 2, 3, 4), keepdim=True)
         x = mean + (x - mean) * contrast
     if how.field:
-        slow = 2 * torch.rand(n, 1, 3, 3, 3, generator=rng) - 1
+        slow = 2 * draws.boxes(1, 3, 3, 3) - 1
         slow = F.interpolate(slow.to(x), x.shape[2:], mode="trilinear", align_corners=True)
         x = x * (1 + how.field * slow)
     if how.noise:
         amount = (draw[2].abs() * how.noise).to(x).view(n, 1, 1, 1, 1)
         spread = x.std(dim=(1, 2, 3, 4), keepdim=True)
-        x = x + torch.randn(x.shape, generator=rng).to(x) * amount * spread
+        x = x + draws.normal(*x.shape[1:]).to(x) * amount * spread
     return x * light

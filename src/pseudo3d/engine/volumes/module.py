@@ -9,9 +9,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from pseudo3d.data.dataset import Batch, EpochSampler, generator
+from pseudo3d.data.dataset import Batch, EpochSampler
 from pseudo3d.data.scans.manifest import Task
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
+from pseudo3d.data.share import Share
 from pseudo3d.engine.module import ClipTraining
 from pseudo3d.engine.volumes.augment import augment_volumes
 from pseudo3d.engine.volumes.losses import mask_loss
@@ -44,6 +45,7 @@ class VolumeTraining(ClipTraining):
     """
 
     recipe: VolumeRecipe
+    hits = False
 
     def __init__(
         self,
@@ -65,31 +67,36 @@ class VolumeTraining(ClipTraining):
         self.seen: list[tuple[Tensor, Tensor]] = []  # of the watched part: answers and truth
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        rng = generator(self.sampler.seed, self.batches, -2)
-        torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))  # dropout
+        batch = batch.used()
+        draws = self.draws(len(batch.items))
+        if not len(batch.items):
+            return self.step_done(self._idle_loss(batch, draws.share), draws.share)
         masks = batch.labels if self.goal.task == "segment" else None
         pre = self.input
         spacing = pre.spacing or (1.0, 1.0, 1.0)
         volumes, moved, mirrored = augment_volumes(
-            batch.clips.float(), masks, pre.size, self.recipe.augment, rng, spacing
+            batch.clips.float(), masks, pre.size, self.recipe.augment, draws, spacing
         )
         logits = self.net(pre.normalize(volumes)).float()
-        loss = self._loss(logits, batch.labels, moved, mirrored)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss became {loss.item()} at batch {self.batches}; lower the learning rate "
-                f"(now {self.recipe.lr}) or train with precision fp32"
-            )
-        self.log("loss", loss.detach(), prog_bar=True, on_step=False, on_epoch=True)
-        self.batches += 1
-        return loss
+        if moved is not None:
+            loss = self._mask_loss(logits, moved, draws.share)
+        else:
+            loss = self._loss(logits, batch.labels, mirrored) * draws.share.weight
+        return self.step_done(loss, draws.share)
 
-    def _loss(
-        self, logits: Tensor, labels: Tensor, masks: Tensor | None, mirrored: Tensor
-    ) -> Tensor:
+    def _idle_loss(self, batch: Batch, share: Share) -> Tensor:
+        """What a process without a scan adds, which is nothing."""
+        logits = self.idle(batch.clips)
+        if self.goal.task != "segment":
+            return logits.sum()
+        none = torch.zeros((0, *logits.shape[2:]), dtype=torch.int64, device=logits.device)
+        return self._mask_loss(logits, none, share)
+
+    def _mask_loss(self, logits: Tensor, masks: Tensor, share: Share) -> Tensor:
+        return mask_loss(logits, masks, self.recipe.loss, self.recipe.label_smoothing, share)
+
+    def _loss(self, logits: Tensor, labels: Tensor, mirrored: Tensor) -> Tensor:
         smooth = self.recipe.label_smoothing
-        if masks is not None:
-            return mask_loss(logits, masks, self.recipe.loss, smooth)
         if self.goal.task == "regress":
             wanted = (labels - self.goal.mean) / self.goal.std
             return F.smooth_l1_loss(logits[:, 0], wanted)

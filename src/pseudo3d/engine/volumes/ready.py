@@ -32,8 +32,8 @@ class Ready:
 
     @cached_property
     def fast(self) -> Network | Lowered:
-        """The network as it runs fastest where it is."""
-        if next(self.net.parameters()).device.type != "cpu":
+        """The network as it runs fastest where it is; one made by hand runs as it is."""
+        if not self.net.name or next(self.net.parameters()).device.type != "cpu":
             return self.net
         return optimize(self.net, precision=self.precision)
 

@@ -20,12 +20,16 @@ from pseudo3d.data.dataset import Draw, EpochSampler
 from pseudo3d.data.scans.dataset import ScanDataset, ScanSpec, ScanStore, scan_loader
 from pseudo3d.data.scans.manifest import ScanItem, ScanManifest, write_scans
 from pseudo3d.data.scans.preprocess import Size
-from pseudo3d.engine.train import RUN, WEIGHTS, Job, check_same, claim, describe, fit
-from pseudo3d.engine.trainer import LAST, build_trainer
+from pseudo3d.engine.distributed import World, first_alone, whole
+from pseudo3d.engine.loaders import check_batch
+from pseudo3d.engine.state import drop
+from pseudo3d.engine.train import RUN, WEIGHTS, Job, begin, describe, taking_part
+from pseudo3d.engine.trainer import build_trainer, fit
 from pseudo3d.engine.volumes.module import WATCHED, Goal, KeepBest, VolumeTraining
 from pseudo3d.engine.volumes.recipes import VolumeRecipe
-from pseudo3d.errors import ManifestError
+from pseudo3d.errors import ManifestError, Pseudo3dError
 from pseudo3d.models.network import Network
+from pseudo3d.recycle.files import write_file
 from pseudo3d.weights import save
 
 
@@ -54,14 +58,15 @@ class ScanParts:
 class RepeatedSampler(EpochSampler):
     """Every item several times per epoch: another patch of it each time."""
 
-    def __init__(self, items: int, batch: int, seed: int, times: int) -> None:
-        super().__init__(items * times, batch, seed)
+    def __init__(self, items: int, batch: int, seed: int, times: int, **place: Any) -> None:
+        super().__init__(items * times, batch, seed, **place)
         self.scans, self.times = items, times
 
     def __iter__(self) -> Any:
         for draws in super().__iter__():
             yield [
-                Draw(d.item % self.scans, d.view * self.times + d.item // self.scans) for d in draws
+                Draw(d.item % self.scans, d.view * self.times + d.item // self.scans, d.spare)
+                for d in draws
             ]
 
 
@@ -82,42 +87,56 @@ def train_volumes(
     Raises:
         Pseudo3dError: the folder holds another run, or there is nothing to resume.
     """
+    if job.spread.strategy == "fsdp" and cast(VolumeRecipe, job.recipe).keep == "best":
+        raise Pseudo3dError(
+            "strategy is 'fsdp' and keep is 'best': the best epoch's weights would have to be kept "
+            "whole. Take the last epoch's (--set keep=last) or strategy ddp"
+        )
+    with taking_part(job) as world:
+        return _train(net, parts, store, job, callbacks, world)
+
+
+def _train(
+    net: Network,
+    parts: ScanParts,
+    store: ScanStore,
+    job: Job,
+    callbacks: Sequence[Callback],
+    world: World,
+) -> Path:
     recipe, pre = cast(VolumeRecipe, job.recipe), store.preprocessing
-    claim(job)
     val = None if parts.val is None else readable_scans(parts.val, store)
     parts = replace(parts, train=readable_scans(parts.train, store), val=val)
     goal = goal_of(parts.train)
-    fed, watched = _loaders(parts, store, job, recipe)
+    fed, watched = _loaders(parts, store, job, world)
     module = _module(net, job, store, fed.batch_sampler, goal)
     run = {**describe(net, job, cast(Any, pre)), "task": goal.task}
-    if job.resume:
-        check_same(job, run)
+    with first_alone(world):
+        begin(job, module, run, len(parts.train.items), world)
+        if world.first:
+            _write_run(job, parts, run)
     best = KeepBest()
     keep = [best] if watched is not None and recipe.keep == "best" else []
     trainer = build_trainer(
-        recipe,
-        job.out,
-        module.steps,
-        checkpoint_every=job.checkpoint_every,
-        has_val=watched is not None,
-        callbacks=[*callbacks, *keep],
+        job, module, world, has_val=watched is not None, callbacks=[*callbacks, *keep]
     )
-    _write_run(job, parts, run)
     fit(trainer, module, fed, watched, job)
     best.restore(net)
+    net = whole(net)
     training = _training(parts, store, job, goal, trainer.global_step)
     scores = {WATCHED[goal.task]: best.score, "best_epoch": best.epoch} if best.weights else {}
-    path = job.out / WEIGHTS
-    net.card = save(
-        net.eval(),
-        path,
-        classes=goal.classes,
-        preprocessing=cast(Any, pre),
-        training=training,
-        scores=scores,
-    )
-    (job.out / LAST).unlink(missing_ok=True)
-    return path
+    with first_alone(world):
+        if world.first:
+            net.card = save(
+                net.eval(),
+                job.out / WEIGHTS,
+                classes=goal.classes,
+                preprocessing=cast(Any, pre),
+                training=training,
+                scores=scores,
+            )
+            drop(job.out)
+    return job.out / WEIGHTS
 
 
 def goal_of(part: ScanManifest) -> Goal:
@@ -130,14 +149,19 @@ def goal_of(part: ScanManifest) -> Goal:
 
 
 def _loaders(
-    parts: ScanParts, store: ScanStore, job: Job, recipe: VolumeRecipe
+    parts: ScanParts, store: ScanStore, job: Job, world: World
 ) -> tuple[DataLoader, DataLoader | None]:
-    """Random samples to train on, and every watched scan as it is."""
+    """Random samples to train on, and every watched scan as it is, in every process alike."""
+    recipe = cast(VolumeRecipe, job.recipe)
+    check_batch(recipe.batch, world)
     patch = store.preprocessing.view == "patch"
     spec = ScanSpec(canvas=canvas(store, recipe), random=True, near=recipe.near, seed=job.seed)
     data = ScanDataset(parts.train, store, spec)
     times = recipe.patches if patch else 1
-    fed = scan_loader(data, RepeatedSampler(len(data), recipe.batch, job.seed, times))
+    sampler = RepeatedSampler(
+        len(data), recipe.batch, job.seed, times, rank=world.rank, ranks=world.ranks
+    )
+    fed = scan_loader(data, sampler)
     if parts.val is None:
         return fed, None
     watched = ScanDataset(parts.val, store, replace(spec, random=False))
@@ -168,6 +192,7 @@ def _module(net: Network, job: Job, store: ScanStore, sampler: Any, goal: Goal) 
     torch.manual_seed(job.seed)
     steps = recipe.steps or recipe.epochs * math.ceil(len(sampler) / recipe.accumulate)
     module = VolumeTraining(net, recipe, store.preprocessing, sampler, goal=goal, steps=steps)
+    module.train()  # what is frozen must be known before the weights are spread
     return module.to(memory_format=torch.channels_last_3d)
 
 
@@ -191,7 +216,7 @@ def _write_run(job: Job, parts: ScanParts, run: dict[str, Any]) -> None:
         replace(item, split=name) for name, part in named if part is not None for item in part.items
     ]
     write_scans(items, job.out / "manifest.csv")
-    (job.out / RUN).write_text(json.dumps(run, indent=2))
+    write_file(job.out / RUN, json.dumps(run, indent=2).encode())
 
 
 def _training(

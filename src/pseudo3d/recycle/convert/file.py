@@ -14,16 +14,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from pseudo3d.errors import WeightsError
 from pseudo3d.recycle.convert import Converted, carry_out
 from pseudo3d.recycle.convert.options import Plan
-from pseudo3d.recycle.files import write_file
+from pseudo3d.recycle.files import read_file, write_file
 from pseudo3d.recycle.foreign.kinds import shorten
+from pseudo3d.recycle.seal import sealed
 
 CONVERTED_KEY = "pseudo3d_converted"  # in the header, where checkpoints have `pseudo3d`
 _FORMAT = 1
@@ -67,7 +66,7 @@ def save_converted(
             f"{path}: not written, the network's answer to a seeded clip is not finite: its "
             "training diverged. Lower the learning rate or clip gradients."
         ) from err
-    write_file(path, tensors_to_bytes(state, {CONVERTED_KEY: text}))
+    write_file(path, sealed(state, {CONVERTED_KEY: text}))
     return header
 
 
@@ -106,12 +105,13 @@ def load_converted(path: str | Path, net2d: nn.Module) -> Converted:
             than when the file was written.
     """
     path, header = Path(path), read_header(path)
+    state, _ = read_file(path)
     plan = Plan.from_dict(header["plan"])
     try:
         net = carry_out(net2d, plan, header["image_channels"]).eval()
     except ValueError as err:
         raise WeightsError(f"{path}: {err}; it was made from {_source(header)}") from err
-    _fill(net, load_file(path), path, header)
+    _fill(net, state, path, header)
     test = header["self_test"]
     got, want = torch.tensor(_answer(net, test["shape"])), torch.tensor(test["answer"])
     error = float((got - want).norm()) if got.shape == want.shape else float("inf")

@@ -54,7 +54,9 @@ class StreamSpec:
             plain["fills"] = tuple(plain["fills"])
             plain["shapes"] = tuple(map(tuple, plain["shapes"]))
             return cls(**plain)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as err:
+        except WeightsError:
+            raise
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as err:
             raise WeightsError(f"its metadata cannot be used ({err}); export it again") from err
 
     def names(self) -> list[str]:

@@ -1,0 +1,26 @@
+"""Choose the groups that are held out, so that every class loses its share."""
+
+import math
+import random
+from collections import Counter
+
+
+def balanced(counts: dict[str, Counter[str]], fraction: float, rng: random.Random) -> set[str]:
+    """Choose groups whose class counts come near `fraction` of all; best of 32 random orders."""
+    total = sum(counts.values(), Counter())
+    best: set[str] = set()
+    best_cost, keys = math.inf, sorted(counts)
+    for _ in range(32):
+        rng.shuffle(keys)
+        held: set[str] = set()
+        share = dict.fromkeys(total, 0.0)
+        for key in keys:
+            more = {c: share[c] + n / total[c] for c, n in counts[key].items()}
+            gain = sum((share[c] - fraction) ** 2 - (m - fraction) ** 2 for c, m in more.items())
+            if (gain > 0 or not held) and len(held) < len(keys) - 1:
+                held.add(key)
+                share |= more
+        cost = sum((s - fraction) ** 2 for s in share.values())
+        if cost < best_cost:
+            best, best_cost = held, cost
+    return best
