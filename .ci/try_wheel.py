@@ -15,7 +15,7 @@ MAKE = """
 import sys
 from pathlib import Path
 from pseudo3d import create_model, save
-from pseudo3d.data.motions import render_motions
+from pseudo3d.data.rendered.motions import render_motions
 from pseudo3d.data.preprocess import Preprocessing
 folder = Path(sys.argv[1])
 render_motions(folder / "films", persons=3, clips_per_class=3, size=32)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pseudo3d.data.isolated import Isolated, Limits
+from pseudo3d.data.isolation.isolated import Isolated, Limits
 from pseudo3d.data.pick import file_frames, index_file
 from pseudo3d.data.video import VIDEO_SUFFIXES, read_video
 from pseudo3d.data.writer import write_video

@@ -55,7 +55,7 @@ class Tally:
 
 def works(home: Path) -> list[Work]:
     """The five commands, on rendered videos and a network of a few thousand weights."""
-    from pseudo3d.data.motions import render_motions
+    from pseudo3d.data.rendered.motions import render_motions
 
     films = render_motions(home / "films", persons=3, clips_per_class=3, size=32)
     weights = small_network(home / "net.safetensors")

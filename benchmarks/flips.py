@@ -42,7 +42,7 @@ def checkpoint(home: Path) -> Target:
 
 def state(home: Path) -> Target:
     """The state of an unfinished run, with an optimizer's."""
-    from pseudo3d.engine.state import LAST, WholeFile, mend
+    from pseudo3d.engine.training.state import LAST, WholeFile, mend
     from pseudo3d.models import create_model
 
     net = create_model("p3d_nano", num_classes=12)

@@ -23,8 +23,8 @@ from common import keep, options, parse, show, tell
 from pseudo3d.bench.timing import Timing, speedup, threads
 from pseudo3d.bench.ways import enliven
 from pseudo3d.bench.yardsticks import plain
-from pseudo3d.data.motions import CLASSES, render_clip
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.rendered.motions import CLASSES, render_clip
 from pseudo3d.data.sampling import uniform
 from pseudo3d.data.transforms import center_crop, resize
 from pseudo3d.data.video import read_video, write_video

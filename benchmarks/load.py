@@ -27,8 +27,8 @@ import torch
 
 from common import keep, show, tell
 from pseudo3d.bench.ways import enliven
-from pseudo3d.data.motions import CLASSES, render_clip
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.rendered.motions import CLASSES, render_clip
 from pseudo3d.data.video import write_video
 from pseudo3d.engine.predict import Prediction, predict
 from pseudo3d.models import create_model

@@ -25,7 +25,7 @@ def prepare() -> None:
     import pseudo3d.cli.main
     import pseudo3d.cluster.run
     import pseudo3d.data.shards.write
-    import pseudo3d.engine.train
+    import pseudo3d.engine.training.train
     import pseudo3d.features.extract  # noqa: F401
 
 

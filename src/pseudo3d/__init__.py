@@ -50,7 +50,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return import_module("pseudo3d.report.revision").package_version()
+        return import_module("pseudo3d.report.cards.revision").package_version()
     if name not in _HOME:
         raise AttributeError(f"module 'pseudo3d' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

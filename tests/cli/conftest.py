@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pseudo3d.data.motions import render_motions
+from pseudo3d.data.rendered.motions import render_motions
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

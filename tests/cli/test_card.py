@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from pseudo3d.cli import card
 from pseudo3d.cli.main import app
-from pseudo3d.report.card import read_card
+from pseudo3d.report.cards.card import read_card
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from pseudo3d.cli import factorize as command
 from pseudo3d.data.manifest import read_manifest
 from pseudo3d.data.preprocess import Preprocessing
-from pseudo3d.engine import train as engine
+from pseudo3d.engine.training import train as engine
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models import create_model
 from pseudo3d.weights import load, save

@@ -11,9 +11,9 @@ import pseudo3d
 from pseudo3d.cli.main import app
 from pseudo3d.cli.segments import Cutting, rule_from
 from pseudo3d.data.annotation_files import read_annotations
-from pseudo3d.data.long import EXERCISES, render_sessions
 from pseudo3d.data.manifest import read_manifest
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.rendered.long import EXERCISES, render_sessions
 from pseudo3d.errors import Pseudo3dError
 
 

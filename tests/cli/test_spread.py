@@ -10,7 +10,7 @@ from pseudo3d.cli.common import note, say
 from pseudo3d.cli.main import app
 from pseudo3d.cli.spread import finished_before, one_voice, start_processes, store_of_first
 from pseudo3d.data.cache import FrameStore
-from pseudo3d.engine.distributed import Spread, World
+from pseudo3d.engine.training.distributed import Spread, World
 from pseudo3d.errors import Pseudo3dError
 
 
@@ -61,8 +61,8 @@ def test_a_restart_of_a_finished_run_has_nothing_to_do(tmp_path):
 
 @pytest.mark.slow
 def test_devices_starts_the_processes_and_passes_their_code_on(tmp_path):
-    from pseudo3d.data.motions import render_motions
-    from pseudo3d.engine.record import check
+    from pseudo3d.data.rendered.motions import render_motions
+    from pseudo3d.engine.training.record import check
 
     render_motions(tmp_path / "films", persons=3, clips_per_class=3, size=32)
     line = [sys.executable, "-c", "from pseudo3d.cli.main import main; main()", "train"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pseudo3d.data.apart import frames
 from pseudo3d.data.decode import Blob
+from pseudo3d.data.isolation.tasks import frames
 from pseudo3d.data.limits import (
     LARGEST,
     Limits,

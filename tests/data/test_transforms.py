@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from pseudo3d.data.transforms import Augment, augment, center_crop, resize, short_side
-from pseudo3d.engine.recipes import RECIPES, Recipe
+from pseudo3d.engine.training.recipes import RECIPES, Recipe
 from pseudo3d.errors import Pseudo3dError
 
 CANVAS, SIZE = (49, 61), (40, 48)

@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from pseudo3d.cli.main import app
 from pseudo3d.data.dataset import EpochSampler
-from pseudo3d.engine.record import begin
+from pseudo3d.engine.training.record import begin
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/distributed.md"
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import pseudo3d
-from pseudo3d.data.motions import CLASSES, render_long
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.rendered.motions import CLASSES, render_long
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 

@@ -13,8 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from pseudo3d.cli import train, watch
-from pseudo3d.data.motions import CLASSES
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.rendered.motions import CLASSES
 from pseudo3d.data.video import read_video
 from pseudo3d.models import create_model
 from pseudo3d.weights import save

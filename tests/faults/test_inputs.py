@@ -15,8 +15,8 @@ from pseudo3d.data.manifest import read_manifest
 from pseudo3d.data.pack import Plan, pack
 from pseudo3d.data.shards.write import Sharding, pack_shards
 from pseudo3d.engine.predict import predict
-from pseudo3d.engine.recipes import Recipe
-from pseudo3d.engine.train import Job, Parts, train
+from pseudo3d.engine.training.recipes import Recipe
+from pseudo3d.engine.training.train import Job, Parts, train
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.features.extract import extract
 from pseudo3d.features.unfinished import Unfinished, VideoRows

@@ -585,8 +585,8 @@ def _sockets(folder: Path) -> list[bytes]:
 
 def wire(folder: Path, data: bytes) -> object:
     """A message of a decoder that was taken over."""
-    from pseudo3d.data.plain import unplain
-    from pseudo3d.data.wire import facts_of
+    from pseudo3d.data.isolation.plain import unplain
+    from pseudo3d.data.isolation.wire import facts_of
 
     text, _, rest = data.partition(b"\0")
     try:
@@ -597,7 +597,7 @@ def wire(folder: Path, data: bytes) -> object:
 
 
 def _wires(folder: Path) -> list[bytes]:
-    from pseudo3d.data.plain import plain
+    from pseudo3d.data.isolation.plain import plain
 
     given = {"a": [1, 2.5, None, (Path("x"), b"12")], "frames": np.ones((2, 3), np.float32)}
     told, data = plain(given)

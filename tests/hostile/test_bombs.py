@@ -16,7 +16,7 @@ import pytest
 
 from hostile.targets import TARGETS, _dicom, _npz, _ours
 from hostile.test_seeds import HERE
-from pseudo3d.data.isolated import Isolated, Limits
+from pseudo3d.data.isolation.isolated import Isolated, Limits
 
 MIB = 2**20
 

@@ -22,8 +22,8 @@ def card(
     Of one run also what is another here and now: packages, code, the weights and data it read. Of
     two runs what differs. A difference is no failure: the exit code stays 0.
     """
-    from pseudo3d.report.card import read_card
-    from pseudo3d.report.differences import differences, differences_here
+    from pseudo3d.report.cards.card import read_card
+    from pseudo3d.report.cards.differences import differences, differences_here
 
     found = read_card(run)
     differ = differences_here(found) if other is None else differences(found, read_card(other))

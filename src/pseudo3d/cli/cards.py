@@ -10,7 +10,7 @@ from pseudo3d.cli.common import note
 
 if TYPE_CHECKING:
     from pseudo3d.data.manifest import Manifest
-    from pseudo3d.report.card import RunCard
+    from pseudo3d.report.cards.card import RunCard
 
     # Labeled files, where they are listed, and which part of that list they are (None: all).
     Data = tuple[Manifest, Path, str | None]
@@ -27,7 +27,7 @@ def card_of(
     Args:
         inputs: files that go in, such as weights, by what they are; None is left out.
     """
-    from pseudo3d.report.card import CARD, recorded
+    from pseudo3d.report.cards.card import CARD, recorded
 
     return recorded(folder / CARD, task, **_given(data, seed, inputs))
 
@@ -36,13 +36,13 @@ def card_beside(
     file: Path, task: str, *, data: "Data | None" = None, seed: Seed = None, **inputs: Any
 ) -> "AbstractContextManager[RunCard]":
     """Keep the card of a run whose result is one file, beside it."""
-    from pseudo3d.report.card import beside, recorded
+    from pseudo3d.report.cards.card import beside, recorded
 
     return recorded(beside(file), task, **_given(data, seed, inputs))
 
 
 def _given(data: "Data | None", seed: Seed, inputs: dict[str, Any]) -> dict[str, Any]:
-    from pseudo3d.report.provenance import describe_data, describe_file
+    from pseudo3d.report.cards.provenance import describe_data, describe_file
 
     given: dict[str, Any] = {"seeds": {} if seed is None else {"seed": seed}}
     if data is not None:

@@ -43,7 +43,7 @@ app = typer.Typer(
 def _say_version(wanted: bool) -> None:
     if wanted:
         from pseudo3d.cli.common import say
-        from pseudo3d.report.revision import code_line
+        from pseudo3d.report.cards.revision import code_line
 
         say(code_line())
         raise typer.Exit

@@ -93,8 +93,8 @@ def _run(data: Path, out: Path, plan: "Plan", shard: int | None, workers: int | 
     from pseudo3d.data.pack import pack as run
     from pseudo3d.data.shards.storage import is_remote
     from pseudo3d.data.shards.write import Sharding, pack_shards
-    from pseudo3d.report.card import CARD, recorded
-    from pseudo3d.report.provenance import describe_data
+    from pseudo3d.report.cards.card import CARD, recorded
+    from pseudo3d.report.cards.provenance import describe_data
 
     with ExitStack() as stack:
         card = None  # an object store has no place that one process holds

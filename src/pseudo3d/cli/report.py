@@ -27,7 +27,7 @@ def report(
     use_threads(threads)
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.data.scans.preprocess import ScanPreprocessing
-    from pseudo3d.engine.train import WEIGHTS
+    from pseudo3d.engine.training.train import WEIGHTS
     from pseudo3d.errors import Pseudo3dError
     from pseudo3d.weights import load
 

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from pseudo3d.data.cache import FrameStore
-    from pseudo3d.engine.distributed import Spread, World
+    from pseudo3d.engine.training.distributed import Spread, World
 
 Strategy = Annotated[
     str, typer.Option(help="auto, ddp, or fsdp: every process holds a part of the weights.")
@@ -35,7 +35,7 @@ def start_processes(spread: "Spread") -> bool:
     Raises:
         SystemExit: one of them failed; its code is passed on.
     """
-    from pseudo3d.engine.distributed import find_world
+    from pseudo3d.engine.training.distributed import find_world
 
     count = spread.devices or 1
     if count == 1 or spread.nodes not in (None, 1) or find_world().environment is not None:
@@ -97,7 +97,7 @@ def store_of_first(world: "World", make: Callable[[], "FrameStore"]) -> "FrameSt
     import json
 
     from pseudo3d.data.cache import FrameStore
-    from pseudo3d.engine.distributed import first_alone, told
+    from pseudo3d.engine.training.distributed import first_alone, told
 
     if world.ranks == 1:
         return make()
@@ -126,7 +126,7 @@ def store_of_first(world: "World", make: Callable[[], "FrameStore"]) -> "FrameSt
 
 def finished_before(out: Path, world: "World") -> bool:
     """Whether torchrun starts a run again that had only to end: its weights are written."""
-    from pseudo3d.engine.train import WEIGHTS
-    from pseudo3d.engine.trainer import LAST
+    from pseudo3d.engine.training.train import WEIGHTS
+    from pseudo3d.engine.training.trainer import LAST
 
     return world.restarts > 0 and (out / WEIGHTS).exists() and not (out / LAST).exists()

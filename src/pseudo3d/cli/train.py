@@ -16,8 +16,8 @@ from pseudo3d.cli.spread import Devices, Nodes, Strategy, SyncNorm
 
 if TYPE_CHECKING:
     from pseudo3d.data.manifest import Manifest
-    from pseudo3d.engine.recipes import Recipe
-    from pseudo3d.engine.train import Parts
+    from pseudo3d.engine.training.recipes import Recipe
+    from pseudo3d.engine.training.train import Parts
 
 
 def train(
@@ -95,7 +95,7 @@ def train(
     """
     use_threads(threads)
     from pseudo3d.cli.spread import start_processes
-    from pseudo3d.engine.distributed import Spread
+    from pseudo3d.engine.training.distributed import Spread
 
     spread = Spread(strategy=strategy, devices=devices, nodes=nodes, sync_norm=sync_norm)  # type: ignore[arg-type]
     if start_processes(spread):
@@ -164,7 +164,7 @@ def recipe_with(
     """A recipe by name with the options of the command line put in."""
     from dataclasses import replace
 
-    from pseudo3d.engine.recipes import recipe
+    from pseudo3d.engine.training.recipes import recipe
 
     how = recipe(name)
     given = dict(how.input)
@@ -185,7 +185,7 @@ def recipe_with(
 
 def divide(manifest: "Manifest", hold_out: list[str], watch: list[str], seed: int) -> "Parts":
     """Training, watched and held-out part of a manifest; groups are never cut."""
-    from pseudo3d.engine.train import Parts
+    from pseudo3d.engine.training.train import Parts
 
     held = val = None
     if hold_out:

@@ -7,8 +7,8 @@ from pseudo3d.cli.common import note
 
 if TYPE_CHECKING:
     from pseudo3d.data.cache import FrameStore
-    from pseudo3d.engine.recipes import Recipe
-    from pseudo3d.engine.train import Job, Parts
+    from pseudo3d.engine.training.recipes import Recipe
+    from pseudo3d.engine.training.train import Job, Parts
     from pseudo3d.models.network import Network
 
 _SLOWER = 0.01  # of the learning rate of the training; a tenth loses points (guides/factorize.md)
@@ -21,7 +21,7 @@ def shorter(
     from dataclasses import fields
 
     from pseudo3d.data.transforms import Augment
-    from pseudo3d.engine.recipes import Recipe, recipe
+    from pseudo3d.engine.training.recipes import Recipe, recipe
 
     how, told = recipe("cpu"), net.card.training.get("recipe")
     if told is not None:
@@ -46,8 +46,8 @@ def tune(net: "Network", parts: "Parts", store: "FrameStore", job: "Job") -> Pat
     from dataclasses import replace
 
     from pseudo3d.cli.bars import TrainingBar
-    from pseudo3d.engine.train import WEIGHTS, train
-    from pseudo3d.engine.trainer import LAST
+    from pseudo3d.engine.training.train import WEIGHTS, train
+    from pseudo3d.engine.training.trainer import LAST
 
     resume = (job.out / LAST).exists()
     if (job.out / WEIGHTS).is_file() and not resume:

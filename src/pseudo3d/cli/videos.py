@@ -9,9 +9,9 @@ from pseudo3d.cli.cards import card_of
 from pseudo3d.cli.common import chosen, note, open_store, say, start_from
 
 if TYPE_CHECKING:
-    from pseudo3d.engine.distributed import Spread, World
-    from pseudo3d.engine.recipes import Recipe
-    from pseudo3d.engine.train import Job
+    from pseudo3d.engine.training.distributed import Spread, World
+    from pseudo3d.engine.training.recipes import Recipe
+    from pseudo3d.engine.training.train import Job
     from pseudo3d.models.network import Network
 
 
@@ -39,9 +39,9 @@ class VideoTraining:
 def train_videos(asked: VideoTraining) -> None:
     """Do it in every process; the first one holds the folder from here on, decodes and prints."""
     from pseudo3d.cli.spread import finished_before, one_voice
-    from pseudo3d.engine.distributed import find_world
-    from pseudo3d.engine.train import WEIGHTS, Job, taking_part
-    from pseudo3d.engine.trainer import LAST
+    from pseudo3d.engine.training.distributed import find_world
+    from pseudo3d.engine.training.train import WEIGHTS, Job, taking_part
+    from pseudo3d.engine.training.trainer import LAST
 
     out, resume = asked.out, (asked.out / LAST).exists()
     if finished_before(out, find_world()):
@@ -66,8 +66,8 @@ def _train_here(asked: VideoTraining, job: "Job", world: "World") -> None:
     from pseudo3d.cli.spread import store_of_first
     from pseudo3d.cli.train import divide
     from pseudo3d.data.manifest import read_manifest
-    from pseudo3d.engine.train import RUN
-    from pseudo3d.engine.train import train as run
+    from pseudo3d.engine.training.train import RUN
+    from pseudo3d.engine.training.train import train as run
 
     how, out, seed, resume = asked.recipe, job.out, job.seed, job.resume
     manifest = read_manifest(asked.data)
@@ -103,8 +103,8 @@ def _train_here(asked: VideoTraining, job: "Job", world: "World") -> None:
 
 def _fit(how: "Recipe", network: "Network", run: Path | None, world: "World") -> "Recipe":
     """The recipe with a batch that fits into memory; an interrupted run keeps its own."""
-    from pseudo3d.engine.batch import batch_of_run, fit_batch
-    from pseudo3d.engine.distributed import told
+    from pseudo3d.engine.training.batch import batch_of_run, fit_batch
+    from pseudo3d.engine.training.distributed import told
     from pseudo3d.runtime.process import free_memory
 
     if run is not None:

@@ -144,8 +144,8 @@ def _proven(
 @contextmanager
 def _card(place: Place, plan: dict[str, Any]) -> Iterator[None]:
     """Keep `card.json`; in an object store, when all is done."""
-    from pseudo3d.report.card import CARD, recorded
-    from pseudo3d.report.provenance import provenance
+    from pseudo3d.report.cards.card import CARD, recorded
+    from pseudo3d.report.cards.provenance import provenance
 
     job, listed = plan["job"], plan["input"]
     data = {"address": listed["source"], "items": listed["rows"], "sha256": listed["sha256"]}

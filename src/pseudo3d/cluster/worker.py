@@ -19,7 +19,7 @@ from pseudo3d.cluster.inputs import Row, read_part
 from pseudo3d.cluster.job import TABLES, Task
 from pseudo3d.cluster.place import Place
 from pseudo3d.cluster.tables import quarantine, results
-from pseudo3d.data.isolated import Isolated
+from pseudo3d.data.isolation.isolated import Isolated
 from pseudo3d.data.limits import Limits
 from pseudo3d.errors import Pseudo3dError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from pseudo3d.data.motions import ORDER_PAIRS
+from pseudo3d.data.rendered.motions import ORDER_PAIRS
 from pseudo3d.engine.evaluate import Evaluation
 from pseudo3d.explain.timecheck import TimeCheck, section
 from pseudo3d.report.html import Media, Section, Table, write_page

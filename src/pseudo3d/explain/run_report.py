@@ -12,7 +12,7 @@ from pseudo3d.data.scans.dataset import ScanStore
 from pseudo3d.data.scans.manifest import ScanManifest, read_scans
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.engine.evaluate import Evaluation, Progress, Protocol, evaluate
-from pseudo3d.engine.train import RUN, WEIGHTS
+from pseudo3d.engine.training.train import RUN, WEIGHTS
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.explain.scan_report import scan_sections
 from pseudo3d.explain.timecheck import section, timecheck

@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from pseudo3d.data.isolated import environment
+from pseudo3d.data.isolation.isolated import environment
 from pseudo3d.serve.problems import INTERNAL, STATUS, Problem
 from pseudo3d.serve.wire import Gone, Message, pack, receive
 

@@ -2,7 +2,7 @@
 
 from asyncio import IncompleteReadError, StreamReader
 
-from pseudo3d.data.wire import LENGTH, LONGEST, Message, facts_of, pack, read
+from pseudo3d.data.isolation.wire import LENGTH, LONGEST, Message, facts_of, pack, read
 from pseudo3d.serve.problems import Problem
 
 __all__ = ["Gone", "Message", "pack", "read", "receive"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pseudo3d.data.motions import CLASSES, render_clip
+from pseudo3d.data.rendered.motions import CLASSES, render_clip
 from pseudo3d.data.writer import VideoWriter
 
 GOP = 12  # frames, as `p3d pack` writes

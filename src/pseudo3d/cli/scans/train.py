@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pseudo3d.data.scans.cache import ScanCache
     from pseudo3d.data.scans.dataset import ScanStore
     from pseudo3d.data.scans.manifest import ScanManifest
-    from pseudo3d.engine.distributed import Spread, World
-    from pseudo3d.engine.train import Job
+    from pseudo3d.engine.training.distributed import Spread, World
+    from pseudo3d.engine.training.train import Job
     from pseudo3d.engine.volumes.recipes import VolumeRecipe
     from pseudo3d.engine.volumes.train import ScanParts
 
@@ -42,9 +42,9 @@ def train_scans(how: ScanTraining) -> Path:
     """Train on scans; the size, the grid and the network are planned from them and said."""
     from pseudo3d.cli.spread import finished_before, one_voice
     from pseudo3d.data.scans.manifest import read_scans
-    from pseudo3d.engine.distributed import Spread, find_world
-    from pseudo3d.engine.train import WEIGHTS, Job, taking_part
-    from pseudo3d.engine.trainer import LAST
+    from pseudo3d.engine.training.distributed import Spread, find_world
+    from pseudo3d.engine.training.train import WEIGHTS, Job, taking_part
+    from pseudo3d.engine.training.trainer import LAST
 
     if finished_before(how.out, find_world()):
         note(f"already finished: {how.out / WEIGHTS}")
@@ -67,7 +67,7 @@ def _train_here(how: ScanTraining, manifest: "ScanManifest", job: "Job", world: 
     from pseudo3d.cli.bars import TrainingBar
     from pseudo3d.cli.report import page_of
     from pseudo3d.data.scans.dataset import ScanStore
-    from pseudo3d.engine.distributed import first_alone
+    from pseudo3d.engine.training.distributed import first_alone
     from pseudo3d.engine.volumes.plan import plan_input, plan_network, with_statistics
     from pseudo3d.engine.volumes.train import train_volumes
     from pseudo3d.models import create_model

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pseudo3d.data.share import Share
-from pseudo3d.engine.distributed import summed
+from pseudo3d.engine.training.distributed import summed
 
 MaskLoss = Literal["dice_ce", "tversky_focal"]
 

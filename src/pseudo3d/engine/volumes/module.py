@@ -13,7 +13,7 @@ from pseudo3d.data.dataset import Batch, EpochSampler
 from pseudo3d.data.scans.manifest import Task
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.data.share import Share
-from pseudo3d.engine.module import ClipTraining
+from pseudo3d.engine.training.module import ClipTraining
 from pseudo3d.engine.volumes.augment import augment_volumes
 from pseudo3d.engine.volumes.losses import mask_loss
 from pseudo3d.engine.volumes.recipes import VolumeRecipe

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from pseudo3d.engine.recipes import Recipe
+from pseudo3d.engine.training.recipes import Recipe
 from pseudo3d.engine.volumes.augment import VolumeAugment
 from pseudo3d.engine.volumes.losses import MaskLoss
 from pseudo3d.errors import unknown

@@ -1,8 +1,8 @@
 """Train a network on scans: classes, masks or numbers. The run's folder is that of a clip's run.
 
 The loop, the optimizer, the schedule, averaging, resuming and the files are those of
-`pseudo3d.engine.train`; here are the parts that differ: how scans are fed, and that the epoch with
-the best score on the watched part is kept.
+`pseudo3d.engine.training.train`; here are the parts that differ: how scans are fed, and that the
+epoch with the best score on the watched part is kept.
 """
 
 import json
@@ -20,11 +20,11 @@ from pseudo3d.data.dataset import Draw, EpochSampler
 from pseudo3d.data.scans.dataset import ScanDataset, ScanSpec, ScanStore, scan_loader
 from pseudo3d.data.scans.manifest import ScanItem, ScanManifest, write_scans
 from pseudo3d.data.scans.preprocess import Size
-from pseudo3d.engine.distributed import World, first_alone, whole
-from pseudo3d.engine.loaders import check_batch
-from pseudo3d.engine.state import drop
-from pseudo3d.engine.train import RUN, WEIGHTS, Job, begin, describe, taking_part
-from pseudo3d.engine.trainer import build_trainer, fit
+from pseudo3d.engine.training.distributed import World, first_alone, whole
+from pseudo3d.engine.training.loaders import check_batch
+from pseudo3d.engine.training.state import drop
+from pseudo3d.engine.training.train import RUN, WEIGHTS, Job, begin, describe, taking_part
+from pseudo3d.engine.training.trainer import build_trainer, fit
 from pseudo3d.engine.volumes.module import WATCHED, Goal, KeepBest, VolumeTraining
 from pseudo3d.engine.volumes.recipes import VolumeRecipe
 from pseudo3d.errors import ManifestError, Pseudo3dError

@@ -1,0 +1,1 @@
+"""Videos drawn here: little people whose motions only time tells apart."""

@@ -1,0 +1,1 @@
+"""Train a network: data in, weights out, on one machine or many."""

@@ -1,0 +1,277 @@
+"""Train a network on labeled clips; the loop itself is Lightning's.
+
+A run's folder holds `weights.safetensors` (the result), `metrics.csv`, `run.json` (what was asked
+for), `manifest.csv` (which item was in which part), `epochs` (which items every step used) and,
+until it is finished, `last.ckpt`. Several processes may share a run (`engine.distributed`).
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+
+from pseudo3d.data.cache import FrameStore
+from pseudo3d.data.manifest import Manifest, write_manifest
+from pseudo3d.data.measure import measure
+from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.engine.training import record
+from pseudo3d.engine.training.distributed import Spread, World, first_alone, joined, whole
+from pseudo3d.engine.training.loaders import loaders
+from pseudo3d.engine.training.module import ClipTraining
+from pseudo3d.engine.training.recipes import Recipe
+from pseudo3d.engine.training.state import drop, mend
+from pseudo3d.engine.training.teacher import Teacher
+from pseudo3d.engine.training.trainer import LAST, build_trainer, fit
+from pseudo3d.errors import ManifestError, Pseudo3dError
+from pseudo3d.lock import sole
+from pseudo3d.models.network import Network
+from pseudo3d.recycle.files import write_file
+from pseudo3d.weights import save
+
+WEIGHTS = "weights.safetensors"
+RUN = "run.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training run."""
+
+    recipe: Recipe
+    out: Path
+    seed: int = 0
+    workers: int | None = None  # loader processes; None: as many as help
+    resume: bool = False
+    checkpoint_every: int = 50  # optimizer steps
+    teacher: Path | None = None  # weights of a network whose answers are learned, too
+    spread: Spread = field(default_factory=Spread)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What is trained on, what is watched, and the names it was read under."""
+
+    train: Manifest
+    val: Manifest | None = None
+    held: Manifest | None = None  # neither trained on nor watched; written down for later
+
+    def __post_init__(self) -> None:
+        if len(set(self.train.labels)) < 2:
+            raise ManifestError(
+                "the training part holds fewer than two classes; label at least two, or change "
+                "the split"
+            )
+
+
+def plan_input(recipe: Recipe, parts: Parts, store: FrameStore) -> Preprocessing:
+    """The recipe's input, with mean and deviation measured on the training part where it has none.
+
+    The statistics travel with the weights.
+    """
+    if "mean" in recipe.input:
+        return Preprocessing(**recipe.input)
+    channels = 1 if recipe.input.get("color") == "gray" else 3
+    pre = Preprocessing(**recipe.input, mean=(0.0,) * channels, std=(1.0,) * channels)
+    found = measure(parts.train.items, store, pre)
+    return replace(pre, mean=found.mean, std=found.std, difference_std=found.difference_std)
+
+
+def train(
+    net: Network,
+    parts: Parts,
+    store: FrameStore,
+    job: Job,
+    callbacks: Sequence[Callback] = (),
+) -> Path:
+    """Train `net` in place and write its weights, ready for `evaluate` and `predict`.
+
+    Files that `store` has quarantined are left out and named in the checkpoint. Under torchrun or
+    SLURM, every process calls this with the same arguments; with FSDP, `net` stays in parts.
+
+    Returns:
+        Path of the weights.
+    Raises:
+        Pseudo3dError: the folder holds another run, or there is nothing to resume.
+    """
+    with taking_part(job) as world:
+        return _train(net, parts, store, job, callbacks, world)
+
+
+@contextmanager
+def taking_part(job: Job) -> Iterator[World]:
+    """Be one of the run's processes; the first one holds the folder. Calls may be nested.
+
+    Raises:
+        Pseudo3dError: as `claim`, or other processes take part than were asked for.
+    """
+    if job.spread.strategy == "fsdp" and job.recipe.ema:
+        raise Pseudo3dError(
+            f"strategy is 'fsdp' and ema is {job.recipe.ema}: averaged weights need all of them in "
+            "one place. Switch the average off (--set ema=0) or take strategy ddp"
+        )
+    with joined(job.spread) as world, ExitStack() as held:
+        with first_alone(world):
+            if world.first:
+                held.enter_context(sole(job.out))
+            claim(job)
+            if world.first:
+                mend(job.out)
+        yield world
+
+
+def _train(
+    net: Network,
+    parts: Parts,
+    store: FrameStore,
+    job: Job,
+    callbacks: Sequence[Callback],
+    world: World,
+) -> Path:
+    val = None if parts.val is None else _readable(parts.val, store)
+    parts = replace(parts, train=_readable(parts.train, store), val=val)
+    pre = plan_input(job.recipe, parts, store)
+    store.check_scale(pre.resize, pre.color == "gray")
+    clips, watched = loaders(parts, store, job, pre, world)
+    module = _module(net, job, pre, clips.batch_sampler, parts.train.classes)
+    with first_alone(world):
+        begin(job, module, describe(net, job, pre), len(parts.train.items), world)
+        if world.first:
+            _write_run(job, parts, describe(net, job, pre))
+    trainer = build_trainer(job, module, world, has_val=watched is not None, callbacks=callbacks)
+    fit(trainer, module, clips, watched, job)
+    net = whole(net)
+    with first_alone(world):
+        if world.first:
+            _finish(net, parts, pre, job, store, trainer)
+    return job.out / WEIGHTS
+
+
+def begin(job: Job, module: ClipTraining, run: dict[str, Any], items: int, world: World) -> None:
+    """Take over the state of an interrupted run; process 0 cuts the record back to it.
+
+    Raises:
+        Pseudo3dError: the run was begun otherwise, or this process does not see its folder.
+    """
+    if job.resume:
+        check_same(job, run)
+        state = torch.load(job.out / LAST, weights_only=True, map_location="cpu")
+        module.on_load_checkpoint(state)
+    if world.first:
+        record.begin(job.out, module.sampler, items, module.batches)
+    elif not (job.out / RUN).exists():
+        raise Pseudo3dError(
+            f"process {world.rank} finds no {RUN} in {job.out}, where process 0 has written it; "
+            "--out must lie on storage that all machines share"
+        )
+
+
+def _module(
+    net: Network, job: Job, pre: Preprocessing, sampler: Any, classes: tuple[str, ...]
+) -> ClipTraining:
+    recipe = job.recipe
+    if recipe.dropout is not None:
+        net.dropout.p = recipe.dropout
+    net.checkpointing = recipe.checkpointing
+    torch.manual_seed(job.seed)
+    steps = recipe.steps or recipe.epochs * math.ceil(len(sampler) / recipe.accumulate)
+    swap, teacher = recipe.augment.swap_labels(classes), None
+    if job.teacher is not None:
+        teacher = Teacher(job.teacher, classes, pre, recipe.temperature)
+    module = ClipTraining(net, recipe, pre, sampler, steps=steps, swap=swap, teacher=teacher)
+    module.train()  # what is frozen must be known before the weights are spread
+    return module.to(memory_format=torch.channels_last_3d)
+
+
+def claim(job: Job) -> None:
+    """Take the run's folder; refuse to mix two runs in one.
+
+    Raises:
+        Pseudo3dError: the folder holds another run, or there is nothing to resume.
+    """
+    last, done = job.out / LAST, job.out / WEIGHTS
+    if job.resume:
+        if not last.exists():
+            what = "a finished run" if done.exists() else "no run that was interrupted"
+            raise Pseudo3dError(f"nothing to resume: {job.out} holds {what}")
+    elif last.exists() or done.exists():
+        what = "an interrupted run" if last.exists() else "a finished run"
+        raise Pseudo3dError(f"{job.out} already holds {what}; give another --out or remove it")
+    job.out.mkdir(parents=True, exist_ok=True)
+
+
+def _readable(manifest: Manifest, store: FrameStore) -> Manifest:
+    good = tuple(item for item in manifest.items if item.path not in store.quarantined)
+    if not good:
+        raise ManifestError(
+            f"none of the {len(manifest.items)} files can be read; `p3d scan` says why"
+        )
+    return replace(manifest, items=good)
+
+
+def describe(net: Network, job: Job, pre: Preprocessing) -> dict[str, Any]:
+    """What was asked for, as plain values."""
+    run = {
+        "model": net.name,
+        "config": asdict(net.cfg),
+        "seed": job.seed,
+        "recipe": asdict(job.recipe),
+        "preprocessing": pre.to_dict(),
+        "teacher": None if job.teacher is None else str(job.teacher),
+    }
+    return json.loads(json.dumps(run))
+
+
+def check_same(job: Job, run: dict[str, Any]) -> None:
+    """An interrupted run goes on only as it was begun."""
+    before = json.loads((job.out / RUN).read_text())
+    differ = [key for key in run if run[key] != before.get(key)]
+    if differ:
+        raise Pseudo3dError(
+            f"{job.out} holds an interrupted run with another {', '.join(differ)}; repeat the "
+            "command it was begun with, or give another --out"
+        )
+
+
+def _write_run(job: Job, parts: Parts, run: dict[str, Any]) -> None:
+    """Say what is being done, and which item is in which part."""
+    named = (("train", parts.train), ("val", parts.val), ("test", parts.held))
+    items = tuple(
+        replace(item, split=name) for name, part in named if part is not None for item in part.items
+    )
+    write_manifest(replace(parts.train, items=items), job.out / "manifest.csv")
+    write_file(job.out / RUN, json.dumps(run, indent=2).encode())
+
+
+def _finish(
+    net: Network, parts: Parts, pre: Preprocessing, job: Job, store: FrameStore, trainer: Trainer
+) -> None:
+    """Save the weights, then drop what only an unfinished run needs."""
+    taken = [store.read(item).times for item in parts.train.items[:64]]
+    lengths = [float(times[-1] - times[0]) for times in taken]  # of spans, not of files
+    training: dict[str, Any] = {
+        "items": len(parts.train.items),
+        "quarantined": sorted(str(path) for path in store.quarantined),
+        "steps": trainer.global_step,
+        "seed": job.seed,
+        "teacher": None if job.teacher is None else job.teacher.name,
+        "recipe": asdict(job.recipe),
+        "clip_seconds": round(median(lengths), 3),
+        "longest_seconds": round(max(lengths), 3),
+    }
+    scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    save(
+        net.eval(),
+        job.out / WEIGHTS,
+        classes=parts.train.classes,
+        preprocessing=pre,
+        training=training,
+        scores={name: value for name, value in scores.items() if name.startswith("val")},
+    )
+    drop(job.out)
