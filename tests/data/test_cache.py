@@ -211,13 +211,15 @@ def test_the_default_folder_follows_the_environment(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [".npy", ".t.npy"])
-@pytest.mark.parametrize("damage", ["turned", "cut", "empty"])
+@pytest.mark.parametrize("damage", ["turned", "header", "cut", "empty"])
 def test_damaged_frames_are_decoded_again(items, store, decoded, caplog, kind, damage):
     wanted = store.read(items[0])
     path = next(p for p in store.folder.iterdir() if p.name.endswith(".t.npy") == (kind != ".npy"))
-    data = bytearray(path.read_bytes())
-    data[-40] ^= 4  # a value; the checksum takes the last 24 bytes
-    path.write_bytes({"turned": data, "cut": data[:-60], "empty": b""}[damage])
+    data = path.read_bytes()
+    turned = bytearray(data)
+    turned[-40] ^= 4  # a value; the checksum takes the last 24 bytes
+    header = data.replace(b", }", b", (", 1)  # numpy's own error there is none of reading
+    path.write_bytes({"turned": turned, "header": header, "cut": data[:-60], "empty": b""}[damage])
     again = FrameStore(resize=store.resize, folder=store.folder)
     found = again.read(items[0])
     assert "is decoded again" in caplog.text

@@ -26,7 +26,7 @@ def read_array(path: Path) -> np.ndarray[Any, Any]:
     Raises:
         ValueError: it is not; files from before there were checksums only have to be long enough.
     """
-    array = np.load(path)
+    array: np.ndarray = _loaded(path)
     check_array(path, array)
     return array
 
@@ -37,11 +37,20 @@ def map_array(path: Path) -> np.ndarray[Any, Any]:
     Raises:
         ValueError: the file is too short or too long.
     """
-    array = np.load(path, mmap_mode="c")
+    array = _loaded(path, mmap_mode="c")
     spare = path.stat().st_size - array.offset - array.nbytes
     if spare not in (0, len(_MARK) + 8):
         raise ValueError(f"{spare} bytes follow the values")
     return array
+
+
+def _loaded(path: Path, **options: Any) -> Any:
+    try:
+        return np.load(path, **options)
+    except OSError:
+        raise
+    except Exception as err:  # numpy reads a header as Python: a damaged one fails in any way
+        raise ValueError(f"its header is damaged: {err}") from err
 
 
 def check_array(path: Path, array: np.ndarray) -> None:

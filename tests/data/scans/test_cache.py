@@ -77,6 +77,20 @@ def test_the_second_time_the_file_is_not_opened(tmp_path, requests, monkeypatch)
         cache.read(request)
 
 
+@pytest.mark.parametrize("name", ["*.npy", "*.json"])
+@pytest.mark.parametrize("damage", [lambda d: d[:-60], lambda d: b"", lambda d: d[:30] + d[90:]])
+def test_a_damaged_cache_is_read_anew(tmp_path, requests, caplog, name, damage):
+    cache = ScanCache(folder=tmp_path / "cache")
+    want = read_scan(requests[0].path)
+    cache.fill(requests[:1])
+    (path,) = (tmp_path / "cache").glob(name)
+    path.write_bytes(damage(path.read_bytes()))
+    got = cache.read(requests[0])
+    assert "is read again" in caplog.text
+    assert_close(got.array, want.array)
+    assert_close(got.affine, want.affine)
+
+
 def test_a_changed_file_is_read_anew(tmp_path, requests):
     cache = ScanCache(folder=tmp_path / "cache")
     cache.fill(requests)

@@ -6,6 +6,7 @@ paid once; what is mapped costs memory only where it is touched.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,12 +18,14 @@ import numpy as np
 import torch
 
 from pseudo3d.data.cache import SHARE_OF_DISK, default_folder, fits
+from pseudo3d.data.kept import map_array, write_array
 from pseudo3d.data.scans.grid import orient, resampled, resampled_size
 from pseudo3d.data.scans.read import peek_scan, read_scan
 from pseudo3d.data.scans.scan import Scan, ScanError, Triple, scan_of, world_axes
 from pseudo3d.data.scans.source import Peek
 
 Progress = Callable[[int, int], None]
+_log = logging.getLogger(__name__)
 _FORM = 1  # of the files; another number makes older ones unknown
 _WORLD = "RL", "AP", "SI"
 
@@ -113,8 +116,16 @@ class ScanCache:
             ScanError: the file cannot be read, or the folder cannot hold it.
         """
         stem = self._keep(request)
+        try:
+            return self._kept(request, stem)
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as err:
+            _log.warning("%s.npy is damaged (%s); %s is read again", stem, err, request.path)
+            stem.with_suffix(".npy").unlink(missing_ok=True)
+        return self._kept(request, self._keep(request))
+
+    def _kept(self, request: Request, stem: Path) -> Scan:
         about = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-        array = np.load(stem.with_suffix(".npy"), mmap_mode="c")
+        array = map_array(stem.with_suffix(".npy"))
         affine = np.array(about.pop("affine"), dtype=np.float64)
         return scan_of(torch.from_numpy(array), affine, source=request.path, **about)
 
@@ -170,7 +181,7 @@ def _write(path: Path, content: bytes | np.ndarray) -> None:
             if isinstance(content, bytes):
                 file.write(content)
             else:
-                np.save(file, content)
+                write_array(file, content)
         draft.replace(path)
     except OSError as err:
         raise ScanError(
