@@ -85,7 +85,12 @@ def works(home: Path) -> list[Work]:
         Work(name="train", words=training, results="run/**/*", left_out=("card.json",)),
         Work(name="pack", words=packing, results="packed/**/*", left_out=("card.json",)),
         Work(name="shards", words=sharding, results="shards/**/*", left_out=("card.json",)),
-        Work(name="features", words=looking, results="features*"),
+        Work(
+            name="features",
+            words=looking,
+            results="features*",
+            left_out=("features.npz.card.json",),
+        ),
         Work(name="batch", words=batch, results="table/**/*.parquet"),
     ]
 

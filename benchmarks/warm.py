@@ -41,6 +41,9 @@ def begin(words: Sequence[object], log: Path) -> int:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
+        import torch
+
+        torch.set_num_threads(1)  # else two threads at once find the parent's pool, which is gone
         sys.argv = ["p3d", *map(str, words)]
         from pseudo3d.cli.main import main
 

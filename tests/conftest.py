@@ -1,6 +1,8 @@
 """Fixtures every test may use."""
 
 import locale
+import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,9 @@ import jaxtyping
 import pytest
 
 from hostile.network import alone
+
+# As `errors.require` does: by it OpenVINO would tell its makers what it is used for.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 ENCODING = locale.setlocale(locale.LC_CTYPE)
@@ -17,6 +22,13 @@ ENCODING = locale.setlocale(locale.LC_CTYPE)
 def _same_encoding() -> None:
     """Some library sets the process's locale, and text would be ASCII in the tests after it."""
     locale.setlocale(locale.LC_CTYPE, ENCODING)
+
+
+@pytest.fixture(autouse=True)
+def _same_logging() -> None:
+    """Some library silences the loggers of the process, and warnings would be missed."""
+    logging.disable(logging.NOTSET)
+    logging.getLogger("pseudo3d").setLevel(logging.WARNING)
 
 
 @pytest.fixture(autouse=True, scope="session")

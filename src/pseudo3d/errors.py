@@ -1,9 +1,14 @@
 """Errors a user meets, and the two sentences they are made of."""
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
+
+# Libraries that tell their makers over the network what they are used for, and by which other
+# library: without that they are silent.
+_TELLING = {"openvino": "openvino_telemetry", "nncf": "openvino_telemetry"}
 
 
 class Pseudo3dError(ValueError):
@@ -36,11 +41,13 @@ def unknown(what: str, got: str, known: Iterable[str]) -> str:
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional library, or say which extra brings it.
+    """Import an optional library, or say which extra brings it; it will not use the network.
 
     Raises:
         ImportError: the library is not installed.
     """
+    if (telling := _TELLING.get(module.partition(".")[0])) is not None:
+        sys.modules.setdefault(telling, None)  # type: ignore[arg-type]  # for Python: not there
     try:
         return import_module(module)
     except ImportError as err:

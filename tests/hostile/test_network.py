@@ -5,7 +5,9 @@ among it; here the plain ones run without even a way to this machine.
 """
 
 import socket
+import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -48,6 +50,18 @@ def place(tmp_path_factory):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(film.read_bytes())
     return root
+
+
+@pytest.mark.parametrize("library", ["openvino", "nncf"])
+def test_libraries_do_not_tell_their_makers_what_they_are_used_for(library):
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    code = (
+        f"from pseudo3d.errors import require; require({library!r}, 'export'); import sys; "
+        "assert sys.modules['openvino_telemetry'] is None; "
+        "from openvino.tools.ovc import convert_impl; assert 'stub' in convert_impl.tm.__name__"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 COMMANDS = (
