@@ -28,7 +28,10 @@ def _same_encoding() -> None:
 def _same_logging() -> None:
     """Some library silences the loggers of the process, and warnings would be missed."""
     logging.disable(logging.NOTSET)
-    logging.getLogger("pseudo3d").setLevel(logging.WARNING)
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.startswith("pseudo3d") and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET if "." in name else logging.WARNING)
 
 
 @pytest.fixture(autouse=True, scope="session")

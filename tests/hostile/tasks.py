@@ -84,3 +84,12 @@ def parse(target, data):
         except Pseudo3dError as err:
             return str(err)
     return ""
+
+
+def meet(target, folder, data):
+    """Whether a parser takes bytes; anything but taking or refusing them is raised."""
+    try:
+        TARGETS[target].run(folder, data)
+    except Pseudo3dError:
+        return False
+    return True

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hostile.targets import TARGETS
-from pseudo3d.errors import Pseudo3dError
+from pseudo3d.data.isolation.isolated import Isolated, Limits
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parents[1] / "benchmarks"))
@@ -18,24 +18,32 @@ KEPT = sorted((HERE / "seeds").rglob("*.bin"))
 CHANGES = 6  # of each target; benchmarks/fuzz.py makes millions
 
 
-def meet(target, folder, data):
-    """Whether a parser takes the bytes; anything but taking or refusing them is a fault."""
-    try:
-        TARGETS[target].run(folder, data)
-    except Pseudo3dError:
-        return False
-    return True
+@pytest.fixture(scope="module")
+def meet():
+    """Whether a parser takes bytes; anything but taking or refusing them is a fault.
+
+    In a process of its own: what damages its memory must not end the tests after it.
+    """
+    limits = Limits(seconds=60, memory_bytes=2**31)
+    with pytest.MonkeyPatch.context() as patch, Isolated(limits, calls=10_000) as reader:
+        patch.setenv("PYTHONPATH", str(HERE.parent))
+
+        def run(target, folder, data):
+            return reader.call("hostile.tasks:meet", target=target, folder=folder, data=data)
+
+        yield run
+        assert reader.replaced == 0
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", KEPT, ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_what_once_broke_a_parser_is_refused_in_words(path, tmp_path):
+def test_what_once_broke_a_parser_is_refused_in_words(path, tmp_path, meet):
     meet(path.parent.name, tmp_path, path.read_bytes())
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("target", TARGETS)
-def test_true_files_are_taken_and_changed_ones_taken_or_refused(target, tmp_path):
+def test_true_files_are_taken_and_changed_ones_taken_or_refused(target, tmp_path, meet):
     seeds = list(TARGETS[target].seeds(tmp_path))
     taken = [meet(target, tmp_path, data) for data in seeds]
     assert any(taken) or target in REFUSED
