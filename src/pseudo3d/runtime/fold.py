@@ -36,8 +36,7 @@ class _Tracer(fx.Tracer):
 
     def trace(self, *given: Any, **named: Any) -> fx.Graph:
         self.thread = get_ident()
-        with _ALONE:
-            return super().trace(*given, **named)
+        return super().trace(*given, **named)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """One step of the traced network; what other threads run meanwhile is none of ours."""
@@ -50,12 +49,13 @@ class _Tracer(fx.Tracer):
 
 
 def _trace(net: Network, part: str) -> fx.Graph:
-    checked = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)  # shape hints are for tensors
-    try:
-        return _Tracer(part).trace(net)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", checked)
+    with _ALONE:
+        checked = jaxtyping.config.jaxtyping_disable
+        jaxtyping.config.update("jaxtyping_disable", True)  # shape hints are for tensors
+        try:
+            return _Tracer(part).trace(net)
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", checked)
 
 
 def fold(
