@@ -41,7 +41,7 @@ def unknown(what: str, got: str, known: Iterable[str]) -> str:
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional library, or say which extra brings it; it will not use the network.
+    """Import an optional library, without its telemetry, or say which extra brings it.
 
     Raises:
         ImportError: the library is not installed.

@@ -8,6 +8,7 @@ from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import Pseudo3dError, WeightsError
 from pseudo3d.runtime import runner as module
 from pseudo3d.runtime.export import export
+from pseudo3d.runtime.openvino import check_precision, openvino_core
 from pseudo3d.runtime.runner import open_runner
 
 PRE = Preprocessing(frames=2, resize=16, size=(16, 16), mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -91,13 +92,9 @@ def test_the_two_files_of_openvino_belong_together(model, tmp_path):
 
 
 def test_an_fp32_file_can_run_in_bf16_where_the_processor_can(model, monkeypatch):
-    from pseudo3d.runtime import artifact
-
     clip = torch.randn(2, 3, 2, 16, 16)
     runner = open_runner(model)
-    capable = "BF16" in __import__("openvino").Core().get_property(
-        "CPU", "OPTIMIZATION_CAPABILITIES"
-    )
+    capable = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert runner.precision == "fp32"
     if capable:
         low = open_runner(model, precision="bf16")
@@ -108,9 +105,10 @@ def test_an_fp32_file_can_run_in_bf16_where_the_processor_can(model, monkeypatch
         def get_property(self, device, name):
             return ["FP32", "INT8"]
 
-    artifact.check_precision("fp32", Old())
+    monkeypatch.setattr("pseudo3d.runtime.openvino._core", Old)
+    check_precision("fp32")
     with pytest.raises(Pseudo3dError, match="no bf16"):
-        artifact.check_precision("bf16", Old())
+        check_precision("bf16")
 
 
 def test_a_file_is_not_run_in_more_precision_than_it_holds(weights):

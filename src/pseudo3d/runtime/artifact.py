@@ -6,7 +6,7 @@ No torch network is built here; torch only carries the numbers in and out.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from pseudo3d.errors import Pseudo3dError, WeightsError, require
 from pseudo3d.models.network import check_clip
 from pseudo3d.runtime.flat import to_frames
+from pseudo3d.runtime.openvino import check_precision, compile_options, openvino_core
 from pseudo3d.weights import Card
 
 METADATA_KEY = "pseudo3d"
@@ -180,8 +181,7 @@ class OpenVinoArtifact(Artifact):
     """Runs an .xml (with its .bin), or an .onnx, with OpenVINO on the processor."""
 
     def _open(self, precision: Literal["fp32", "bf16"] | None, threads: int | None) -> None:
-        ov = require("openvino", "export")
-        core = ov.Core()
+        core = openvino_core()
         if self.path.suffix == ".xml" and not self.path.with_suffix(".bin").is_file():
             raise WeightsError(
                 f"{self.path}: {self.path.with_suffix('.bin').name} is not beside it; the two "
@@ -194,10 +194,10 @@ class OpenVinoArtifact(Artifact):
         place = [METADATA_KEY] if self.path.suffix == ".xml" else ["framework", METADATA_KEY]
         text = str(model.get_rt_info(place).value) if model.has_rt_info(place) else None
         self.spec = self._read_spec(text)
-        self.precision = self._choose(precision, core)
+        self.precision = self._choose(precision)
         self._model = core.compile_model(model, "CPU", compile_options(self.precision, threads))
 
-    def _choose(self, asked: Literal["fp32", "bf16"] | None, core: Any) -> str:
+    def _choose(self, asked: Literal["fp32", "bf16"] | None) -> str:
         made = self.spec.precision
         precision: str = asked or made
         if made != precision and (made, precision) != ("fp32", "bf16"):
@@ -205,32 +205,9 @@ class OpenVinoArtifact(Artifact):
                 f"{self.path}: exported in {made}, asked for {precision}; leave the precision out, "
                 f"or export again: p3d export WEIGHTS --to openvino --precision {precision}"
             )
-        check_precision(precision, core)
+        check_precision(precision)
         return precision
 
     def _run(self, array: np.ndarray) -> np.ndarray:
         found: np.ndarray = self._model(array)[0]
         return found
-
-
-def compile_options(precision: str = "fp32", threads: int | None = None) -> dict[str, Any]:
-    """How OpenVINO is to run a network: one clip as fast as it can, in this precision.
-
-    Without the hint it takes bf16 wherever the processor has it, whatever was asked for; that suits
-    what int8 leaves in float (15 % of a P3D-50's time).
-    """
-    hints = {"fp32": "f32", "bf16": "bf16"}
-    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if precision in hints:
-        options["INFERENCE_PRECISION_HINT"] = hints[precision]
-    return options if threads is None else {**options, "INFERENCE_NUM_THREADS": threads}
-
-
-def check_precision(precision: str, core: Any) -> None:
-    """Refuse bf16 on a processor that has none.
-
-    Raises:
-        Pseudo3dError: it has none.
-    """
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise Pseudo3dError("this processor has no bf16 arithmetic; use fp32 or int8")

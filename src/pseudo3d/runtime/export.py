@@ -28,10 +28,10 @@ from pseudo3d.runtime.artifact import (
     OpenVinoArtifact,
     Precision,
     Spec,
-    check_precision,
 )
 from pseudo3d.runtime.fold import check_foldable
 from pseudo3d.runtime.graphs import most_axes, onnx_graph, openvino_graph
+from pseudo3d.runtime.openvino import check_precision
 from pseudo3d.runtime.quantize import Clips, quantize
 from pseudo3d.weights import Card, load
 
@@ -141,7 +141,7 @@ def check_choice(out: Path, to: Target, precision: Precision, *, calibrated: boo
             else f"calibration clips are for int8; leave them out for {precision}"
         )
     if to == "openvino":
-        check_precision(precision, require("openvino", "export").Core())
+        check_precision(precision)
 
 
 def card_of(net: Network) -> Card:

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pseudo3d.errors import Pseudo3dError, WeightsError, require
-from pseudo3d.runtime.artifact import METADATA_KEY, check_precision, compile_options
+from pseudo3d.runtime.artifact import METADATA_KEY
+from pseudo3d.runtime.openvino import check_precision, compile_options, openvino_core
 from pseudo3d.weights import Card
 
 _FORMAT = 1
@@ -114,15 +115,14 @@ class ExportedStream:
         return found
 
     def _open_ov(self) -> str | None:
-        self._core = require("openvino", "export").Core()
-        self._model: Any = self._core.read_model(self.path)
+        self._model: Any = openvino_core().read_model(self.path)
         known = self._model.has_rt_info([METADATA_KEY])
         return str(self._model.get_rt_info([METADATA_KEY]).value) if known else None
 
     def _compile(self, threads: int | None) -> None:
-        check_precision(self.spec.precision, self._core)
+        check_precision(self.spec.precision)
         options = compile_options(self.spec.precision, threads)
-        compiled = self._core.compile_model(self._model, "CPU", options)
+        compiled = openvino_core().compile_model(self._model, "CPU", options)
         request = compiled.create_infer_request()
 
         def run(arrays: State) -> State:
