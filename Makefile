@@ -15,9 +15,6 @@ ARGS ?=
 DEV := dev,eval,explain,export,flow,scans,serve,browser,peers
 
 BIN := .venv/bin
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -rs
-# In processes of their own: after all the others, the driver of the browser crashes now and then.
-PAGE := tests/serve/page
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 INPUTS := pyproject.toml constraints.txt
 
@@ -32,8 +29,7 @@ demo: .venv/base
 	$(BIN)/p3d demo --out demo $(ARGS)
 
 test: .venv/dev
-	$(PYTEST) --ignore=$(PAGE) $(ARGS)
-	$(PYTEST) $(PAGE) $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -rs $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """OpenVINO itself: its one core in this process, and how networks are compiled with it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -15,7 +17,7 @@ def openvino_core() -> Any:
     OpenVINO gives the thread that first compiles with a core a stack for its signals, and takes the
     memory back with the core. When another thread ends the core, the first one keeps the address,
     and the next signal that Python handles there (Ctrl-C, a child that ended) is a segmentation
-    fault.
+    fault. The same happens when two cores of a thread end in the order they were made.
 
     Raises:
         ImportError: openvino is not installed.
@@ -27,6 +29,21 @@ def openvino_core() -> Any:
 @cache
 def _core() -> Any:
     return require("openvino", "export").Core()
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Whoever asks for a core gets that of this process, too: NNCF makes several of its own."""
+    core = openvino_core()
+    doors = [require(name, "export") for name in ("openvino", "openvino._ov_api")]
+    own = [door.Core for door in doors]
+    try:
+        for door in doors:
+            door.Core = lambda: core  # type: ignore[attr-defined]
+        yield
+    finally:
+        for door, made in zip(doors, own, strict=True):
+            door.Core = made  # type: ignore[attr-defined]
 
 
 def compile_options(precision: str = "fp32", threads: int | None = None) -> dict[str, Any]:

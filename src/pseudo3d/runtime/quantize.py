@@ -17,7 +17,7 @@ from pseudo3d.data.dataset import ClipDataset, ClipSpec, Draw, generator
 from pseudo3d.data.manifest import Item
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import require
-from pseudo3d.runtime.openvino import compile_options, openvino_core
+from pseudo3d.runtime.openvino import compile_options, one_core, openvino_core
 
 TOLERANCE = 0.15  # relative difference of the logits; 0.08 took half of the speed for no accuracy
 CHECKED = 50  # clips it is measured on
@@ -73,7 +73,7 @@ def quantize(model: Any, clips: Clips) -> Any:
     nncf.set_log_level(logging.ERROR)
     plain = openvino_core().compile_model(model, "CPU", compile_options())
     checked = [(clip.numpy(), plain(clip.numpy())[0]) for clip in islice(clips, CHECKED)]
-    with contextlib.redirect_stdout(sys.stderr):  # its progress bars
+    with one_core(), contextlib.redirect_stdout(sys.stderr):  # its progress bars
         return nncf.quantize_with_accuracy_control(
             model,
             nncf.Dataset(clips, lambda clip: clip.numpy()),

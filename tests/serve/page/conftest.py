@@ -1,6 +1,5 @@
 """A headless browser, and a page in it whose every request is answered by the test."""
 
-import gc
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,14 +38,10 @@ def browser() -> Iterator[Any]:
     sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if BROWSER is None:
         pytest.skip("no chromium on this machine to show the page in")
-    # What earlier tests left behind must not be finalized on the small stacks of playwright.
-    gc.collect()
-    gc.freeze()
     with sync.sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
         yield chromium
         chromium.close()
-    gc.unfreeze()
 
 
 @pytest.fixture
