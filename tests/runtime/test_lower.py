@@ -104,9 +104,29 @@ def test_packed_weights_are_kept_for_the_latest_shapes_only():
     convolutions = [line.run.conv for line in fast._lines if hasattr(line.run, "conv")]
     for size in (16, 20, 24, 28, 32, 36):
         fast(torch.randn(1, 3, 4, size, size))
-    assert {len(conv._packed) for conv in convolutions} == {packed.SHAPES}
+    assert {len(conv._packed) for conv in convolutions} == {packed.KEPT}
     first = fast(torch.randn(1, 3, 4, 16, 16))
     assert first.isfinite().all()
+
+
+def test_weights_are_packed_for_the_number_of_threads_they_are_used_with(monkeypatch):
+    if not packed.fused():
+        pytest.skip("torch's fused convolutions are not there")
+    made = []
+    pack = packed._pack
+    monkeypatch.setattr(packed, "_pack", lambda *given: made.append(given[2]) or pack(*given))
+    image = torch.randn(1, 8, 6, 6).contiguous(memory_format=torch.channels_last)
+    conv = packed.PackedConv(
+        torch.randn(8, 8, 3, 3), torch.zeros(8), (1, 1), (1, 1), (1, 1), 1, relu=True
+    )
+    before = torch.get_num_threads()
+    try:
+        for count in (1, 2, 1, 2):
+            torch.set_num_threads(count)
+            conv(image)
+    finally:
+        torch.set_num_threads(before)
+    assert len(made) == 2
 
 
 def test_clips_of_a_batch_do_not_mix():

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,30 +41,17 @@ def start_processes(spread: "Spread") -> bool:
     if count == 1 or spread.nodes not in (None, 1) or find_world().environment is not None:
         return False
     import logging
-    from uuid import uuid4
 
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed.launcher.api import elastic_launch
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # nothing leaves this machine
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="127.0.0.1",
-        max_restarts=0,
-        monitor_interval=0.1,
-        logs_specs=DefaultLogsSpecs(),
-    )
     try:
-        elastic_launch(config, sys.executable)("-c", _ENTRY, *sys.argv[1:])
+        elastic_launch(_here(count), sys.executable)("-c", _ENTRY, *sys.argv[1:])
     except ChildFailedError as err:
         code = err.get_first_failure()[1].exitcode
         if code < 0:
@@ -76,6 +63,27 @@ def start_processes(spread: "Spread") -> bool:
     except SignalException as stop:
         raise SystemExit(128 + stop.sigval) from None
     return True
+
+
+def _here(count: int) -> Any:
+    """So many processes on this machine, which end together."""
+    from uuid import uuid4
+
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig
+
+    return LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        monitor_interval=0.1,
+        logs_specs=DefaultLogsSpecs(),
+    )
 
 
 @contextmanager

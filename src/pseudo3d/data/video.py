@@ -191,11 +191,17 @@ def stream_video(
                 times.append(time)
         except av.FFmpegError as err:
             problem = f"decoding fails after {count} frames ({type(err).__name__})"
-        if whole and problem is None and count < info.declared_frames:
-            problem = f"silent loss: {info.declared_frames} frames declared, {count} decoded"
+        if whole and problem is None:
+            problem = _loss(info, count)
         if not images:
             raise VideoError(_no_frames(name, start, end, last, problem))
         yield _video(images, times, info, problem)
+
+
+def _loss(info: VideoInfo, count: int) -> str | None:
+    if count >= info.declared_frames:
+        return None
+    return f"silent loss: {info.declared_frames} frames declared, {count} decoded"
 
 
 def _check_request(chunk: int, start: float, end: float | None, size: Any) -> None:

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHAPES = 4  # input shapes a convolution keeps packed weights for; an older one is packed again
+KEPT = 4  # shapes and numbers of threads packed weights are kept for; older ones are packed again
 
 
 class PackedConv:
     """relu(conv(x) + other) on channels-last tensors; ReLU and `other` are optional.
 
-    Packed weights depend on the shape of the input, and so they are made at its first use.
+    Packed weights depend on the shape of the input and the number of threads, and so they are made
+    at the first use. Given those for another number, oneDNN would pack them again at every call.
 
     Args:
         weight: (O, I, kH, kW) or (O, I, kT, kH, kW), in the precision of the inputs.
@@ -43,7 +44,7 @@ class PackedConv:
         self.bias, self.relu = bias.to(weight.dtype), relu
         self.shape = (list(padding), list(stride), list(dilation), groups)
         self.plain: Callable[..., Tensor] = F.conv2d if flat else F.conv3d
-        self._packed: OrderedDict[torch.Size, Tensor] = OrderedDict()
+        self._packed: OrderedDict[tuple[torch.Size, int], Tensor] = OrderedDict()
 
     def __call__(self, x: Tensor, other: Tensor | None = None, spare: bool = False) -> Tensor:
         """Convolve.
@@ -67,10 +68,11 @@ class PackedConv:
         )
 
     def _weight(self, shape: torch.Size) -> Tensor:
-        packed = self._packed.get(shape)
+        use = (shape, torch.get_num_threads())
+        packed = self._packed.get(use)
         if packed is None:
-            packed = self._packed[shape] = _pack(self.weight, self.shape, list(shape))
-            if len(self._packed) > SHAPES:
+            packed = self._packed[use] = _pack(self.weight, self.shape, list(shape))
+            if len(self._packed) > KEPT:
                 self._packed.popitem(last=False)
         return packed
 

@@ -18,7 +18,7 @@ from pseudo3d.serve.answers import Seen
 from pseudo3d.serve.batching import Batcher
 from pseudo3d.serve.cameras import Cameras
 from pseudo3d.serve.decoders import Decoders
-from pseudo3d.serve.films import Reader, Window
+from pseudo3d.serve.films import Film, Reader, Window
 from pseudo3d.serve.metrics import Metrics
 from pseudo3d.serve.model import Model
 from pseudo3d.serve.problems import Problem
@@ -154,23 +154,7 @@ class Service:
         finally:
             self.batcher.close(lane)
         rows = [part.mean(0).numpy() for part in torch.split_with_sizes(found, counts)]
-        starts, ends = np.array(film.spans, dtype=np.float64).T
-        prediction = Prediction(
-            source=upload.name,
-            classes=tuple(self.model.check_ready().classes or ()),
-            starts=starts,
-            ends=ends,
-            window_probs=np.stack(rows),
-            problem=film.problem,
-        )
-        return Seen(
-            prediction=prediction,
-            duration=film.duration,
-            fps=film.fps,
-            frames=film.frames,
-            width=film.width,
-            height=film.height,
-        )
+        return _seen(upload.name, tuple(self.model.check_ready().classes or ()), film, rows)
 
     def state(self) -> dict[str, tuple[str, str, float]]:
         """For /metrics."""
@@ -191,3 +175,24 @@ class Service:
                 "batches_total": ("counter", "Runs of the network.", float(self.batcher.batches)),
             }  # fmt: skip
         return found
+
+
+def _seen(source: str, classes: tuple[str, ...], film: Film, rows: list[np.ndarray]) -> Seen:
+    """What is told of a video, with a row of probabilities for each window."""
+    starts, ends = np.array(film.spans, dtype=np.float64).T
+    prediction = Prediction(
+        source=source,
+        classes=classes,
+        starts=starts,
+        ends=ends,
+        window_probs=np.stack(rows),
+        problem=film.problem,
+    )
+    return Seen(
+        prediction=prediction,
+        duration=film.duration,
+        fps=film.fps,
+        frames=film.frames,
+        width=film.width,
+        height=film.height,
+    )

@@ -41,12 +41,9 @@ def build_trainer(
     if world.ranks > 1:
         callbacks.append(EndAtOnce())
     if recipe.ema:
-        callbacks.append(
-            EMAWeightAveraging(
-                decay=max(0.0, 1 - 1 / (recipe.ema * steps)),
-                update_starting_at_step=max(1, steps // 10),
-            )
-        )
+        decay = max(0.0, 1 - 1 / (recipe.ema * steps))
+        after = max(1, steps // 10)
+        callbacks.append(EMAWeightAveraging(decay=decay, update_starting_at_step=after))
     if recipe.patience and has_val:
         callbacks.append(EarlyStopping("val_clip_hit@1", mode="max", patience=recipe.patience))
     return Trainer(

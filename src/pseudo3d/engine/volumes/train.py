@@ -128,13 +128,9 @@ def _train(
     with first_alone(world):
         if world.first:
             net.card = save(
-                net.eval(),
-                job.out / WEIGHTS,
-                classes=goal.classes,
-                preprocessing=cast(Any, pre),
-                training=training,
-                scores=scores,
-            )
+                net.eval(), job.out / WEIGHTS, classes=goal.classes, preprocessing=cast(Any, pre),
+                training=training, scores=scores,
+            )  # fmt: skip
             drop(job.out)
     return job.out / WEIGHTS
 
