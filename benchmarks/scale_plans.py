@@ -27,7 +27,7 @@ CPU = Cluster(cores=64, price=2.5, storage=10e9, link=3e9, latency=5e-5, driver=
 GPU = replace(CPU, cores=128, accelerators=8, price=30.0, link=50e9, bus=100e9, latency=2e-5)
 MACHINES = {"cores": CPU, "accelerators": GPU}
 ASSUMED = 100e12  # FLOP/s that an accelerator reaches in bf16
-GFLOP = {"p3d_tiny": 1.2, "p3d50": 16.9, "p3d199": 36.8}  # of a clip, forward
+GFLOP = {"p3d_tiny": 1.2, "p3d50": 16.9, "p3d152": 36.8}  # of a clip, forward
 REMOTE = 0.06  # s: two reads of each block from an object store when the driver checks
 SECONDS, RATE, VIEWS = 10.0, 30.0, 5  # of a video; frames/s; clips looked at
 SHOTS, STEPS, BATCH = 5 * 1.02e6, 150_000, 128  # Sports-1M as the paper trains on it
@@ -94,7 +94,7 @@ def cases(found: dict[tuple[str, str], float]) -> Iterator[tuple[str, str, str, 
                 title = f"predict {videos:,.0f} videos in {hours} h, blocks of {block}"
                 yield title, model, kind, job, nodes_for(job, machines, hours)
         loaders = 0 if kind == "cores" else machines.cores // machines.accelerators
-        for model in ("p3d50", "p3d199"):
+        for model in ("p3d50", "p3d152"):
             job = Training(
                 clips=STEPS * BATCH,
                 batch=BATCH,
