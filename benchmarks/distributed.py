@@ -174,7 +174,7 @@ def kills(films: Path, home: Path, steps: int, count: int) -> list[Row]:
     for name, often in (("left alone", 0), ("killed", count)):
         out = home / name.replace(" ", "_")
         start = time.monotonic()
-        did = _run(films, out, steps, _moments(often, 2 * steps))
+        did = _run(films, out, steps, _moments(often, rows[0]["batches"] if rows else 0))
         weights = load(out / "weights.safetensors")
         found[name] = weights.state_dict()
         first = found["left alone"]

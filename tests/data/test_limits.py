@@ -69,6 +69,9 @@ def test_bombs_are_told_from_what_packs_well():
     check_unpacked(10 * LARGEST, LARGEST)
     with pytest.raises(ValueError, match="times as many"):
         check_unpacked(LARGEST + 1, 1000)
+    check_unpacked(LARGEST + 1, 1000, free=2 * LARGEST)
+    with pytest.raises(ValueError, match="times as many"):
+        check_unpacked(2 * LARGEST + 1, 1000, free=2 * LARGEST)
 
 
 @pytest.mark.parametrize("name", ["seconds", "memory_bytes", "pixels", "frames"])

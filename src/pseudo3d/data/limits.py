@@ -123,15 +123,16 @@ def out_of_memory(err: BaseException | None) -> bool:
     return False
 
 
-def check_unpacked(promised: int, packed: int) -> None:
+def check_unpacked(promised: int, packed: int, free: int = LARGEST) -> None:
     """Refuse what would unpack to far more than it is; small things may be as they like.
 
     Args:
         promised, packed: bytes.
+        free: bytes that may unpack from any size.
     Raises:
         ValueError: a bomb, or a header that lies.
     """
-    if promised > LARGEST and promised > RATIO * packed:
+    if promised > free and promised > RATIO * packed:
         raise ValueError(
             f"{packed} bytes that would unpack to {promised}: more than {RATIO} times as many; if "
             "you trust it, unpack it first"

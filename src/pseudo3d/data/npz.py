@@ -18,6 +18,7 @@ import numpy as np
 from pseudo3d.data.limits import check_unpacked
 
 _SUFFIX = ".npy"
+_FREE = 2**30  # bytes that may unpack freely: masks, voxels of 0 and 1 pack hundreds of times
 # zipfile and zlib say in many ways that an archive is damaged, encrypted or packed unusually
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct_error, EOFError, OSError, KeyError, IndexError,
@@ -41,7 +42,7 @@ def opened_npz(file: Path | IO[bytes]) -> Iterator[zipfile.ZipFile]:
     except FileNotFoundError:
         raise
     except _DAMAGE as err:
-        raise ValueError(f"{type(err).__name__}: {str(err) or 'damaged'}") from err
+        raise ValueError(f"{type(err).__name__}: {str(err) or 'damaged'}; copy it again") from err
 
 
 def check_zip(packed: zipfile.ZipFile) -> None:
@@ -52,7 +53,7 @@ def check_zip(packed: zipfile.ZipFile) -> None:
     """
     place = packed.fp
     size = place.seek(0, 2) if place is not None else 0
-    check_unpacked(sum(info.file_size for info in packed.infolist()), size)
+    check_unpacked(sum(info.file_size for info in packed.infolist()), size, _FREE)
 
 
 def names_in(packed: zipfile.ZipFile) -> list[str]:

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from pseudo3d.data.scans.read import read_scan
 from pseudo3d.data.scans.scan import ScanError
+from pseudo3d.data.scans.stacks import read_targets
 
 AFFINE = np.array([[0, 0.1, 3, -7], [-1.5, 0, 0.2, 20], [0.1, 2, 0, 5], [0, 0, 0, 1.0]])
 
@@ -72,3 +73,13 @@ def test_an_npz_may_bring_its_geometry(tmp_path):
     np.savez(tmp_path / "z.npz", u=values, spacing=np.array([5.0, 0, 2]))
     with pytest.raises(ScanError, match=r"spacing is .*; wanted three values above 0"):
         read_scan(tmp_path / "z.npz")
+
+
+@pytest.mark.parametrize("name", ["adrenalmnist3d", "adrenalmnist3d_64", "modelnet10_vox32"])
+def test_published_archives_of_masks_are_no_bombs(shared_data, name):
+    path = shared_data / "volumes" / f"{name}.npz"
+    found = read_targets(path)
+    assert {"train", "test"} <= {split for split, _, _ in found}
+    for split, volumes, labels in found:
+        last = read_scan(path, series=volumes, index=len(labels) - 1)
+        assert set(np.unique(last.array)) <= {0, 1, 255}, split

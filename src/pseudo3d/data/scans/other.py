@@ -187,7 +187,7 @@ def list_arrays(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
                     shape, _, kind = header_in(file)
                 found[name] = (shape, kind)
     except ValueError as err:
-        raise ScanError(f"{path} is no npz that can be read: {err}; copy it again") from err
+        raise ScanError(f"{path} is no npz that can be read: {err}") from err
     return found
 
 
@@ -217,7 +217,7 @@ def _geometry(path: Path) -> dict[str, np.ndarray]:
             given = [name for name in GEOMETRY if name in names_in(packed)]
             return {name: array_in(packed, name) for name in given}
     except ValueError as err:
-        raise ScanError(f"{path}: the geometry cannot be read: {err}; copy it again") from err
+        raise ScanError(f"{path}: the geometry cannot be read: {err}") from err
 
 
 def _channels_first(values: np.ndarray) -> np.ndarray:

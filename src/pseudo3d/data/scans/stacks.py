@@ -60,7 +60,7 @@ def _opened(path: Path) -> Iterator[ZipFile]:
     except ManifestError:
         raise
     except ValueError as err:
-        raise ManifestError(f"{path} is no npz that can be read: {err}; copy it again") from err
+        raise ManifestError(f"{path} is no npz that can be read: {err}") from err
 
 
 def _length(archive: ZipFile, name: str) -> int:
