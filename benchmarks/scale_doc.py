@@ -40,14 +40,24 @@ def compared() -> str:
 
 
 def stages() -> str:
-    rows = latest("scale_stages", "stage", "what")
-    return lines(
-        ("stage", "of", "value", "processes"),
-        [
-            (r["stage"], r["what"], f"{float(r['value']):g} {r['unit']}", r["processes"])
-            for r in rows
-        ],
-    )
+    """A table for decoding, one for networks, and the rest line by line."""
+    cells = {(r["stage"], r["what"]): _value(r) for r in latest("scale_stages", "stage", "what")}
+    kinds = {"pixels": "decoding", " x ": "network"}
+    tables = []
+    for mark, name in kinds.items():
+        some = [what for _, what in cells if mark in what]
+        across = list(dict.fromkeys(some))
+        down = dict.fromkeys(stage for stage, what in cells if mark in what)
+        rows = [(stage, *(cells.get((stage, what), "") for what in across)) for stage in down]
+        tables.append(lines((name, *across), rows))
+    rest = [(*k, v) for k, v in cells.items() if not any(mark in k[1] for mark in kinds)]
+    return "\n\n".join([*tables, lines(("stage", "of", "value"), rest)])
+
+
+def _value(row: Row) -> str:
+    value = float(row["value"])
+    text = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{text} {row['unit'].removesuffix(' of a video or clip')}"
 
 
 def plans() -> str:

@@ -88,7 +88,7 @@ def train_costs(found: dict[tuple[str, str], float], model: str, kind: str) -> C
 def cases(found: dict[tuple[str, str], float]) -> Iterator[tuple[str, str, str, Job, Cluster]]:
     """Title, network, kind of machine, job, cluster."""
     for kind, machines in MACHINES.items():
-        for videos, hours, block in ((1e6, 1, 256), (1e9, 168, 256), (1e9, 168, 4_096)):
+        for videos, hours, block in ((1e6, 1, 256), (1e9, 240, 256), (1e9, 240, 4_096)):
             for model in ("p3d_tiny", "p3d50"):
                 job = Inference(videos=videos, block=block, costs=predict_costs(found, model, kind))
                 title = f"predict {videos:,.0f} videos in {hours} h, blocks of {block}"
