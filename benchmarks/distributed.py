@@ -37,9 +37,10 @@ from pseudo3d.data.manifest import read_manifest
 from pseudo3d.data.rendered.motions import render_motions
 from pseudo3d.data.transforms import Augment
 from pseudo3d.engine.training.distributed import Spread, joined
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.recipes import Recipe
 from pseudo3d.engine.training.record import check
-from pseudo3d.engine.training.train import Job, Parts, train
+from pseudo3d.engine.training.train import train
 from pseudo3d.models import create_model
 from pseudo3d.weights import load
 from record import record

@@ -15,7 +15,7 @@ import torch
 
 from pseudo3d.data.scans.dataset import ScanStore
 from pseudo3d.data.scans.manifest import ScanManifest
-from pseudo3d.engine.training.train import Job
+from pseudo3d.engine.training.job import Job
 from pseudo3d.engine.volumes.recipes import VolumeRecipe
 from pseudo3d.engine.volumes.train import ScanParts, train_volumes
 from pseudo3d.models import create_model

@@ -12,8 +12,9 @@ from pseudo3d.data.manifest import Manifest, read_manifest
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.transforms import Augment
 from pseudo3d.data.writer import write_video
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.recipes import Recipe
-from pseudo3d.engine.training.train import Job, Parts, train
+from pseudo3d.engine.training.train import train
 from pseudo3d.models import create_model
 from pseudo3d.models.network import Network
 from pseudo3d.weights import Card

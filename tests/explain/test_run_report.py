@@ -3,8 +3,9 @@
 import pytest
 
 from pseudo3d.data.cache import FrameStore
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.recipes import Recipe
-from pseudo3d.engine.training.train import Job, Parts, train
+from pseudo3d.engine.training.train import train
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.explain.run_report import run_report
 from pseudo3d.models import create_model

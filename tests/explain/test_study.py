@@ -8,8 +8,8 @@ from scipy.stats import sem
 
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.engine.evaluate import Protocol, evaluate
+from pseudo3d.engine.training.job import Parts
 from pseudo3d.engine.training.recipes import Recipe
-from pseudo3d.engine.training.train import Parts
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.explain.standings import Standing, draw, findings, markdown, standings
 from pseudo3d.explain.study import (

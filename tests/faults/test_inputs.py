@@ -15,8 +15,9 @@ from pseudo3d.data.manifest import read_manifest
 from pseudo3d.data.pack import Plan, pack
 from pseudo3d.data.shards.write import Sharding, pack_shards
 from pseudo3d.engine.predict import predict
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.recipes import Recipe
-from pseudo3d.engine.training.train import Job, Parts, train
+from pseudo3d.engine.training.train import train
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.features.extract import extract
 from pseudo3d.features.unfinished import Unfinished, VideoRows

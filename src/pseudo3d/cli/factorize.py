@@ -25,7 +25,7 @@ from pseudo3d.cli.tuning import shorter, tune
 if TYPE_CHECKING:
     from pseudo3d.data.cache import FrameStore
     from pseudo3d.data.manifest import Manifest
-    from pseudo3d.engine.training.train import Parts
+    from pseudo3d.engine.training.job import Parts
     from pseudo3d.models.network import Network
     from pseudo3d.recycle.factorize.costs import Cost
 
@@ -85,7 +85,7 @@ def factorize(
     """
     use_threads(threads)
     from pseudo3d.engine.evaluate import known
-    from pseudo3d.engine.training.train import Job
+    from pseudo3d.engine.training.job import Job
     from pseudo3d.weights import load
 
     asked = {"speedup": speedup, "energy": energy, "rank": rank}
@@ -144,7 +144,7 @@ class _Videos:
 
 
 def _videos(net: "Network", data: Path, hold_out: list[str], seed: int, cache: str) -> _Videos:
-    from pseudo3d.cli.train import divide
+    from pseudo3d.cli.videos import divide
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.engine.evaluate import known
 

@@ -18,7 +18,8 @@ from pseudo3d.cli.common import (
     say_json,
     use_threads,
 )
-from pseudo3d.cli.train import divide, recipe_with
+from pseudo3d.cli.train import recipe_with
+from pseudo3d.cli.videos import divide
 
 if TYPE_CHECKING:
     from pseudo3d.explain.standings import Standing

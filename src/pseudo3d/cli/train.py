@@ -9,15 +9,12 @@ from pseudo3d.cli.common import (
     Cache,
     Threads,
     key_values,
-    note,
     use_threads,
 )
 from pseudo3d.cli.spread import Devices, Nodes, Strategy, SyncNorm
 
 if TYPE_CHECKING:
-    from pseudo3d.data.manifest import Manifest
     from pseudo3d.engine.training.recipes import Recipe
-    from pseudo3d.engine.training.train import Parts
 
 
 def train(
@@ -181,28 +178,6 @@ def recipe_with(
         elif dot and part == "augment":
             lit[name] = changes.pop(key)
     return how.but(**changes, input=given, augment=replace(how.augment, **lit))
-
-
-def divide(manifest: "Manifest", hold_out: list[str], watch: list[str], seed: int) -> "Parts":
-    """Training, watched and held-out part of a manifest; groups are never cut."""
-    from pseudo3d.engine.training.train import Parts
-
-    held = val = None
-    if hold_out:
-        train_part, held = manifest.hold_out(hold_out)
-    elif "train" in manifest.splits:
-        train_part = manifest.split("train")
-        val = manifest.split("val") if "val" in manifest.splits else None
-        held = manifest.split("test") if "test" in manifest.splits else None
-    else:
-        train_part, held = manifest.split_by_group(0.2, seed)
-        note(
-            f"no splits in the data: {len(held.items)} of {len(manifest.items)} videos held out as "
-            "test part, no group on both sides; see manifest.csv of the run"
-        )
-    if watch:
-        train_part, val = train_part.hold_out(watch)
-    return Parts(train=train_part, val=val, held=held)
 
 
 def add_to(app: typer.Typer) -> None:

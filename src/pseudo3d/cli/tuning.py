@@ -7,8 +7,8 @@ from pseudo3d.cli.common import note
 
 if TYPE_CHECKING:
     from pseudo3d.data.cache import FrameStore
+    from pseudo3d.engine.training.job import Job, Parts
     from pseudo3d.engine.training.recipes import Recipe
-    from pseudo3d.engine.training.train import Job, Parts
     from pseudo3d.models.network import Network
 
 _SLOWER = 0.01  # of the learning rate of the training; a tenth loses points (guides/factorize.md)

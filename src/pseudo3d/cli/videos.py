@@ -9,9 +9,10 @@ from pseudo3d.cli.cards import card_of
 from pseudo3d.cli.common import chosen, note, open_store, say, start_from
 
 if TYPE_CHECKING:
+    from pseudo3d.data.manifest import Manifest
     from pseudo3d.engine.training.distributed import Spread, World
+    from pseudo3d.engine.training.job import Job, Parts
     from pseudo3d.engine.training.recipes import Recipe
-    from pseudo3d.engine.training.train import Job
     from pseudo3d.models.network import Network
 
 
@@ -40,7 +41,8 @@ def train_videos(asked: VideoTraining) -> None:
     """Do it in every process; the first one holds the folder from here on, decodes and prints."""
     from pseudo3d.cli.spread import finished_before, one_voice
     from pseudo3d.engine.training.distributed import find_world
-    from pseudo3d.engine.training.train import WEIGHTS, Job, taking_part
+    from pseudo3d.engine.training.job import Job
+    from pseudo3d.engine.training.train import WEIGHTS, taking_part
     from pseudo3d.engine.training.trainer import LAST
 
     out, resume = asked.out, (asked.out / LAST).exists()
@@ -64,7 +66,6 @@ def _train_here(asked: VideoTraining, job: "Job", world: "World") -> None:
     from pseudo3d.cli.bars import TrainingBar
     from pseudo3d.cli.report import page_of
     from pseudo3d.cli.spread import store_of_first
-    from pseudo3d.cli.train import divide
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.engine.training.train import RUN
     from pseudo3d.engine.training.train import train as run
@@ -129,3 +130,25 @@ def _network(
     )
     torch.manual_seed(seed)
     return create_model(name, **{"num_classes": classes, "in_channels": channels, **options})
+
+
+def divide(manifest: "Manifest", hold_out: list[str], watch: list[str], seed: int) -> "Parts":
+    """Training, watched and held-out part of a manifest; groups are never cut."""
+    from pseudo3d.engine.training.job import Parts
+
+    held = val = None
+    if hold_out:
+        train_part, held = manifest.hold_out(hold_out)
+    elif "train" in manifest.splits:
+        train_part = manifest.split("train")
+        val = manifest.split("val") if "val" in manifest.splits else None
+        held = manifest.split("test") if "test" in manifest.splits else None
+    else:
+        train_part, held = manifest.split_by_group(0.2, seed)
+        note(
+            f"no splits in the data: {len(held.items)} of {len(manifest.items)} videos held out as "
+            "test part, no group on both sides; see manifest.csv of the run"
+        )
+    if watch:
+        train_part, val = train_part.hold_out(watch)
+    return Parts(train=train_part, val=val, held=held)

@@ -22,8 +22,9 @@ from pseudo3d.data.rendered.motions import CLASSES, render_long, render_motions
 from pseudo3d.demo.page import Result, write_demo_page
 from pseudo3d.engine.evaluate import Protocol, evaluate
 from pseudo3d.engine.predict import predict
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.recipes import Recipe, recipe
-from pseudo3d.engine.training.train import Job, Parts, train
+from pseudo3d.engine.training.train import train
 from pseudo3d.engine.windows import Windows
 from pseudo3d.explain.timecheck import timecheck
 from pseudo3d.models import create_model

@@ -20,8 +20,9 @@ from lightning.pytorch.callbacks import Callback
 
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.engine.evaluate import Protocol, evaluate
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.recipes import Recipe
-from pseudo3d.engine.training.train import WEIGHTS, Job, Parts, train
+from pseudo3d.engine.training.train import WEIGHTS, train
 from pseudo3d.engine.training.trainer import LAST
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models import Network, create_model, list_models

@@ -34,9 +34,10 @@ from pseudo3d.engine.training.distributed import (
     joined,
     told,
 )
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.loaders import check_batch
 from pseudo3d.engine.training.recipes import Recipe
-from pseudo3d.engine.training.train import Job, Parts, taking_part, train
+from pseudo3d.engine.training.train import taking_part, train
 from pseudo3d.engine.volumes.losses import mask_loss
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models import create_model

@@ -12,8 +12,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from pseudo3d.engine.training.figures import figures
+from pseudo3d.engine.training.job import Job
 from pseudo3d.engine.training.state import BEFORE, LAST, WholeFile, damage, drop, mend
-from pseudo3d.engine.training.train import Job, train
+from pseudo3d.engine.training.train import train
 from pseudo3d.errors import Pseudo3dError, WeightsError
 from pseudo3d.lock import sole
 

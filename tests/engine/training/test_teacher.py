@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.recipes import Recipe
 from pseudo3d.engine.training.teacher import Teacher
-from pseudo3d.engine.training.train import Job, Parts, train
+from pseudo3d.engine.training.train import train
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models import create_model
 from pseudo3d.weights import load, save

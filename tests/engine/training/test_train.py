@@ -21,10 +21,11 @@ from pseudo3d.data.dataset import Batch, EpochSampler
 from pseudo3d.data.manifest import Item, Manifest, read_manifest
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.transforms import Augment, center_crop
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.module import ClipTraining
 from pseudo3d.engine.training.recipes import Recipe, recipe
 from pseudo3d.engine.training.record import check
-from pseudo3d.engine.training.train import Job, Parts, plan_input, train
+from pseudo3d.engine.training.train import plan_input, train
 from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
 from pseudo3d.models import create_model
 from pseudo3d.recycle.files import write_file

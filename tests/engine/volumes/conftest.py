@@ -10,7 +10,7 @@ from pseudo3d.data.scans.dataset import ScanStore
 from pseudo3d.data.scans.manifest import ScanManifest, read_scans
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.data.scans.scan import scan_of
-from pseudo3d.engine.training.train import Job
+from pseudo3d.engine.training.job import Job
 from pseudo3d.engine.volumes.augment import VolumeAugment
 from pseudo3d.engine.volumes.recipes import VolumeRecipe
 from pseudo3d.engine.volumes.train import ScanParts, train_volumes

@@ -13,7 +13,7 @@ from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.data.scans.read import read_scan
 from pseudo3d.data.scans.scan import scan_of
 from pseudo3d.data.scans.write import write_like
-from pseudo3d.engine.training.train import Job
+from pseudo3d.engine.training.job import Job
 from pseudo3d.engine.volumes.evaluate import evaluate_volumes
 from pseudo3d.engine.volumes.predict import NOTE, evidence_of, predict_scan
 from pseudo3d.engine.volumes.ready import ready

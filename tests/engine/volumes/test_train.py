@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from pseudo3d.data.scans.dataset import ScanStore
 from pseudo3d.data.scans.manifest import read_scans
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
+from pseudo3d.engine.training.job import Job
 from pseudo3d.engine.training.record import check
-from pseudo3d.engine.training.train import Job
 from pseudo3d.engine.volumes.evaluate import VolumeProtocol, evaluate_volumes
 from pseudo3d.engine.volumes.recipes import VolumeRecipe, volume_recipe
 from pseudo3d.engine.volumes.train import RepeatedSampler, ScanParts, train_volumes

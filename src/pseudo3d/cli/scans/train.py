@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pseudo3d.data.scans.dataset import ScanStore
     from pseudo3d.data.scans.manifest import ScanManifest
     from pseudo3d.engine.training.distributed import Spread, World
-    from pseudo3d.engine.training.train import Job
+    from pseudo3d.engine.training.job import Job
     from pseudo3d.engine.volumes.recipes import VolumeRecipe
     from pseudo3d.engine.volumes.train import ScanParts
 
@@ -43,7 +43,8 @@ def train_scans(how: ScanTraining) -> Path:
     from pseudo3d.cli.spread import finished_before, one_voice
     from pseudo3d.data.scans.manifest import read_scans
     from pseudo3d.engine.training.distributed import Spread, find_world
-    from pseudo3d.engine.training.train import WEIGHTS, Job, taking_part
+    from pseudo3d.engine.training.job import Job
+    from pseudo3d.engine.training.train import WEIGHTS, taking_part
     from pseudo3d.engine.training.trainer import LAST
 
     if finished_before(how.out, find_world()):

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from torch.utils.data import DataLoader
 
@@ -18,17 +17,15 @@ from pseudo3d.data.dataset import (
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.shards.order import epoch_order
 from pseudo3d.engine.training.distributed import World
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.recipes import Recipe
 from pseudo3d.errors import Pseudo3dError
-
-if TYPE_CHECKING:
-    from pseudo3d.engine.training.train import Job, Parts
 
 MIXED = 16  # shards whose videos are shuffled together
 
 
 def loaders(
-    parts: "Parts", store: FrameStore, job: "Job", pre: Preprocessing, world: World
+    parts: Parts, store: FrameStore, job: Job, pre: Preprocessing, world: World
 ) -> tuple[DataLoader, DataLoader | None]:
     """Random clips to train on, and one view of every watched video."""
     recipe, workers = job.recipe, _workers(job, store, world)
@@ -77,7 +74,7 @@ def canvas(recipe: Recipe, pre: Preprocessing) -> tuple[int, int]:
     return h, w
 
 
-def _workers(job: "Job", store: FrameStore, world: World) -> int:
+def _workers(job: Job, store: FrameStore, world: World) -> int:
     """Decoded clips are read faster here than they travel between processes."""
     if job.workers is not None:
         return job.workers

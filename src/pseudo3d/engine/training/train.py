@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +23,8 @@ from pseudo3d.data.manifest import Manifest, write_manifest
 from pseudo3d.data.measure import measure
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.engine.training import record
-from pseudo3d.engine.training.distributed import Spread, World, first_alone, joined, whole
+from pseudo3d.engine.training.distributed import World, first_alone, joined, whole
+from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.loaders import loaders
 from pseudo3d.engine.training.module import ClipTraining
 from pseudo3d.engine.training.recipes import Recipe
@@ -38,36 +39,6 @@ from pseudo3d.weights import save
 
 WEIGHTS = "weights.safetensors"
 RUN = "run.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One training run."""
-
-    recipe: Recipe
-    out: Path
-    seed: int = 0
-    workers: int | None = None  # loader processes; None: as many as help
-    resume: bool = False
-    checkpoint_every: int = 50  # optimizer steps
-    teacher: Path | None = None  # weights of a network whose answers are learned, too
-    spread: Spread = field(default_factory=Spread)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What is trained on, what is watched, and the names it was read under."""
-
-    train: Manifest
-    val: Manifest | None = None
-    held: Manifest | None = None  # neither trained on nor watched; written down for later
-
-    def __post_init__(self) -> None:
-        if len(set(self.train.labels)) < 2:
-            raise ManifestError(
-                "the training part holds fewer than two classes; label at least two, or change "
-                "the split"
-            )
 
 
 def plan_input(recipe: Recipe, parts: Parts, store: FrameStore) -> Preprocessing:

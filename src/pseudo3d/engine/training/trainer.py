@@ -3,33 +3,26 @@
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    EMAWeightAveraging,
-)
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from torch.utils.data import DataLoader
 
 from pseudo3d.engine.training.distributed import EndAtOnce, World, strategy_of
 from pseudo3d.engine.training.figures import figures
+from pseudo3d.engine.training.job import Job
+from pseudo3d.engine.training.module import ClipTraining
 from pseudo3d.engine.training.recipes import Recipe
 from pseudo3d.engine.training.record import EpochRecord
 from pseudo3d.engine.training.state import LAST as LAST
 from pseudo3d.engine.training.state import State, WholeFile
 from pseudo3d.nn.syncnorm import synchronized
 
-if TYPE_CHECKING:
-    from pseudo3d.engine.training.module import ClipTraining
-    from pseudo3d.engine.training.train import Job
-
 
 def build_trainer(
-    job: "Job",
-    module: "ClipTraining",
+    job: Job,
+    module: ClipTraining,
     world: World,
     *,
     has_val: bool,
@@ -70,10 +63,10 @@ def build_trainer(
 
 def fit(
     trainer: Trainer,
-    module: "ClipTraining",
+    module: ClipTraining,
     clips: DataLoader,
     watched: DataLoader | None,
-    job: "Job",
+    job: Job,
 ) -> None:
     """Let Lightning train; an interruption by the user stays one."""
     alone = trainer.world_size == 1

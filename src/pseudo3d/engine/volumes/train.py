@@ -21,9 +21,10 @@ from pseudo3d.data.scans.dataset import ScanDataset, ScanSpec, ScanStore, scan_l
 from pseudo3d.data.scans.manifest import ScanItem, ScanManifest, write_scans
 from pseudo3d.data.scans.preprocess import Size
 from pseudo3d.engine.training.distributed import World, first_alone, whole
+from pseudo3d.engine.training.job import Job
 from pseudo3d.engine.training.loaders import check_batch
 from pseudo3d.engine.training.state import drop
-from pseudo3d.engine.training.train import RUN, WEIGHTS, Job, begin, describe, taking_part
+from pseudo3d.engine.training.train import RUN, WEIGHTS, begin, describe, taking_part
 from pseudo3d.engine.training.trainer import build_trainer, fit
 from pseudo3d.engine.volumes.module import WATCHED, Goal, KeepBest, VolumeTraining
 from pseudo3d.engine.volumes.recipes import VolumeRecipe
