@@ -193,6 +193,8 @@ def _item(path: Path, where: str, row: dict[str, str]) -> Item:
     for name in COLUMNS[:2]:
         if not row[name]:
             raise ManifestError(f"{where}: empty {name}; fill it in or remove the row")
+    if "\0" in row["path"]:
+        raise ManifestError(f"{where}: a zero byte in the path; save the table as text again")
     start, end = (_seconds(where, name, row.get(name, "")) for name in COLUMNS[4:])
     if end is not None and end <= (start or 0.0):
         raise ManifestError(f"{where}: end {end} s is not after start {start or 0.0} s")
