@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -51,7 +51,7 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
                 return read(start + file.read()), None
         if is_zipfile(path) and (found := _read_zip(path)) is not None:
             return _unwrap(found, path), None
-    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as err:
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError, BadZipFile) as err:
         raise _damaged(path, err) from err
     return _unwrap(_unpickle(path), path), None
 
