@@ -236,3 +236,10 @@ def test_true_arrays_pass(parse):
     masks = _npz(True, volume=np.zeros((64, 256, 256), np.uint8))  # packs a thousandfold
     assert len(masks) < 100_000
     assert parse("arrays", masks) == ""
+
+
+def test_a_part_that_says_it_is_larger_than_its_archive(parse):
+    small = packed({"net.params": bytes(1234)})
+    entry = small.rindex(b"PK\x01\x02")  # bytes 20 to 24: packed size
+    lies = small[: entry + 20] + struct.pack("<I", 2**31) + small[entry + 24 :]
+    assert "larger than the archive" in parse("mxnet", lies)

@@ -46,13 +46,15 @@ def opened_npz(file: Path | IO[bytes]) -> Iterator[zipfile.ZipFile]:
 
 
 def check_zip(packed: zipfile.ZipFile) -> None:
-    """Refuse an archive that would unpack to far more than it is.
+    """Refuse an archive that would unpack to far more than it is, or whose parts cannot be in it.
 
     Raises:
-        ValueError: a bomb.
+        ValueError: a bomb, or damaged.
     """
     place = packed.fp
     size = place.seek(0, 2) if place is not None else 0
+    if any(info.compress_size > size for info in packed.infolist()):  # memory is taken before
+        raise ValueError("a part says it is larger than the archive; copy it again")
     check_unpacked(sum(info.file_size for info in packed.infolist()), size, _FREE)
 
 
