@@ -20,6 +20,10 @@ MOST_CHANNELS = 32  # a first axis longer than this is a stack of volumes, not c
 GEOMETRY = ("affine", "spacing")  # names an npz may give beside its voxels
 _TYPES = {"8-bit unsigned integer": "uint8", "8-bit signed integer": "int8",
           "16-bit signed integer": "int16"}  # fmt: skip
+# numpy reads the header of an array as Python
+_DAMAGE = (
+    ValueError, EOFError, OSError, SyntaxError, TokenError, TypeError, OverflowError,
+)  # fmt: skip
 
 
 class Itk(Source):
@@ -127,7 +131,7 @@ class Npy(Source):
     def _map(self) -> np.ndarray:
         try:
             return np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError, SyntaxError, TokenError, TypeError) as err:
+        except _DAMAGE as err:
             raise ScanError(f"{self.path} is no array that can be read: {err}") from err
 
 
