@@ -1,6 +1,7 @@
 """NRRD and MHA through SimpleITK; npy and npz with numpy alone."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -20,6 +21,8 @@ MOST_CHANNELS = 32  # a first axis longer than this is a stack of volumes, not c
 GEOMETRY = ("affine", "spacing")  # names an npz may give beside its voxels
 _TYPES = {"8-bit unsigned integer": "uint8", "8-bit signed integer": "int8",
           "16-bit signed integer": "int16"}  # fmt: skip
+_HEADER = 2**16  # bytes in which a MetaImage names its axes
+_AXES = re.compile(rb"NDims[ \t]*[=:]?[ \t]*([^\s]*)")
 # numpy reads the header of an array as Python
 _DAMAGE = (
     ValueError, EOFError, OSError, SyntaxError, TokenError, TypeError, OverflowError,
@@ -98,6 +101,15 @@ class Mha(Itk):
 
     kind = "mha"
     reader = "MetaImageIO"
+
+    def _reader(self) -> Any:
+        with self.path.open("rb") as file:
+            axes = _AXES.findall(file.read(_HEADER).partition(b"ElementDataFile")[0])
+        if any(count not in (b"2", b"3", b"4") for count in axes):  # ITK would not come back
+            raise ScanError(
+                f"{self.path}: NDims is {axes[-1].decode('ascii', 'replace')!r}; wanted 2, 3 or 4"
+            )
+        return super()._reader()
 
 
 def _affine(reader: Any, many: int) -> Float64[np.ndarray, "4 4"]:
