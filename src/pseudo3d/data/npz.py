@@ -18,6 +18,7 @@ import numpy as np
 from pseudo3d.data.limits import check_unpacked
 
 _SUFFIX = ".npy"
+_HEADER = 2**16  # bytes: the most that version 1 of the format has room for
 _FREE = 2**30  # bytes that may unpack freely: masks, voxels of 0 and 1 pack hundreds of times
 # zipfile and zlib say in many ways that an archive is damaged, encrypted or packed unusually
 _DAMAGE = (
@@ -63,12 +64,27 @@ def names_in(packed: zipfile.ZipFile) -> list[str]:
     return [n.removesuffix(_SUFFIX) for n in packed.namelist() if n.endswith(_SUFFIX)]
 
 
+def check_header(start: bytes) -> None:
+    """Refuse an array whose header is said to be huge: numpy takes the memory before it looks.
+
+    Args:
+        start: its first twelve bytes.
+    Raises:
+        ValueError: it is.
+    """
+    length = int.from_bytes(start[8:12] if start[6:7] > b"\x01" else start[8:10], "little")
+    if length > _HEADER:
+        raise ValueError(f"its header would have {length} bytes")
+
+
 def header_in(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether columns come first, and type, at the beginning of an array's file.
 
     Raises:
         ValueError: no array of numbers or text.
     """
+    check_header(file.read(12))
+    file.seek(0)
     version = np.lib.format.read_magic(file)
     one, two = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
     shape, fortran, dtype = (one if version == (1, 0) else two)(file)

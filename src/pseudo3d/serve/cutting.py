@@ -149,6 +149,10 @@ def _facts(path: Path, file: Any, limits: Limits) -> _Facts:
     if not file.streams.video:
         raise Problem("unreadable", f"{path} holds no video stream; send a video")
     stream = file.streams.video[0]
+    if stream.codec_context is None:
+        raise Problem(
+            "unreadable", f"{path} holds a kind of video unknown here; convert it (ffmpeg)"
+        )
     seconds = float((stream.duration or 0) * (stream.time_base or 0))
     _check_length(stream.frames, seconds if math.isfinite(seconds) else 0.0, limits)
     width, height = stream.codec_context.width, stream.codec_context.height

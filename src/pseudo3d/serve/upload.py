@@ -19,6 +19,7 @@ _PREFIX = "p3d-serve-"
 _ENDING = re.compile(r"(\.[A-Za-z0-9]{1,8}){1,2}$")  # readers of scans go by it
 _NAME = 200  # letters of a file's name that are kept
 _FRAME = 64 * 1024  # bytes that a request may hold around its file
+_BOUNDARY = 256  # bytes between the parts of an upload; the parser takes no more
 
 
 class Upload(NamedTuple):
@@ -132,6 +133,8 @@ class _Sink:
         from python_multipart.multipart import MultipartParser, parse_options_header
 
         form, options = parse_options_header(kind)
+        if len(options.get(b"boundary", b"")) > _BOUNDARY:
+            raise Problem("bad_request", f"the boundary is longer than {_BOUNDARY} bytes")
         if form != b"multipart/form-data" or b"boundary" not in options:
             raise Problem(
                 "bad_request",

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 from torch import Tensor
 
-from pseudo3d.data.npz import array_in, header_in, names_in, opened_npz
+from pseudo3d.data.npz import array_in, check_header, header_in, names_in, opened_npz
 from pseudo3d.data.scans.pick import pick
 from pseudo3d.data.scans.scan import LPS, ScanError, exact, note, reversed_axes
 from pseudo3d.data.scans.source import Peek, Source
@@ -142,6 +142,8 @@ class Npy(Source):
 
     def _map(self) -> np.ndarray:
         try:
+            with self.path.open("rb") as file:
+                check_header(file.read(12))
             return np.load(self.path, mmap_mode="r", allow_pickle=False)
         except _DAMAGE as err:
             raise ScanError(f"{self.path} is no array that can be read: {err}") from err
