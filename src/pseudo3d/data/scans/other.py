@@ -68,6 +68,8 @@ class Itk(Source):
         except RuntimeError as err:
             raise self._unreadable(err) from err
         values = sitk.GetArrayViewFromImage(image)
+        if not values.size:
+            raise ScanError(f"{self.path} holds no voxels; copy it again")
         if image.GetDimension() == 4:
             values = values[chosen]
         if values.dtype.kind == "c":
