@@ -54,6 +54,16 @@ def test_bytes_and_spans_are_looked_at_like_files(job, video, clips):
     )
 
 
+def test_a_span_in_one_window_is_timed_and_seen_alike_on_both_ways(job, video, monkeypatch):
+    quick = open_eyes(job(views=1)).predict(item(video, start=0.3, end=1.0))
+    monkeypatch.setattr("pseudo3d.cluster.eyes.index_file", lambda source: None)
+    read = open_eyes(job(views=1)).predict(item(video, start=0.3, end=1.0))
+    assert (len(quick.starts), quick.starts[0]) == (1, pytest.approx(0.3))
+    np.testing.assert_allclose(quick.starts, read.starts, atol=1e-9)
+    np.testing.assert_allclose(quick.ends, read.ends, atol=1e-9)
+    np.testing.assert_allclose(quick.window_probs, read.window_probs, atol=1e-6)
+
+
 def test_segments_are_those_of_predict_segments(job, weights, video):
     rule = SegmentRule(threshold=0.2)
     plan = segment_windows(open_runner(weights), seconds=0.4, hop=0.1)

@@ -6,9 +6,8 @@ the videos beside it.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,17 +17,15 @@ from torch import Tensor
 
 from pseudo3d.cluster.inputs import Row
 from pseudo3d.cluster.job import Job, identity_of
-from pseudo3d.data.cache import Frames
 from pseudo3d.data.decode import Blob, Source
 from pseudo3d.data.item import Item
 from pseudo3d.data.manifest import Manifest
-from pseudo3d.data.pick import file_frames, index_file
+from pseudo3d.data.pick import FileFrames, file_frames, index_file
 from pseudo3d.data.preprocess import Preprocessing
-from pseudo3d.data.video import stream_video
 from pseudo3d.engine.judge import judge
 from pseudo3d.engine.predict import BATCH, Prediction
 from pseudo3d.engine.segments import SegmentRule, segment_windows, segments_of
-from pseudo3d.engine.windows import Cutter, Piece, Window, Windows
+from pseudo3d.engine.windows import Cutter, Window, Windows, cut_span
 from pseudo3d.errors import ManifestError, Pseudo3dError, VideoError, WeightsError
 from pseudo3d.features.extract import extract
 from pseudo3d.features.looks import Extraction
@@ -130,20 +127,16 @@ class Predict:
         source = item.fetch()
         if pre.sampling == "uniform" and (index := index_file(source)) is not None:
             frames = file_frames(source, index, span, size=pre.resize, gray=gray)
-            if frames and (window := self._cutter(25.0).only(frames)):
+            if frames and (window := self._only(frames)):
                 yield window
                 return
-        videos = stream_video(source, start=begin, end=item.end, size=pre.resize, gray=gray)
-        first = next(videos)
-        cutter, origin = self._cutter(first.info.fps or 25.0), float(first.times[0])
-        pieces = (
-            Piece(Frames(pixels=v.frames.numpy(), times=v.times - origin), v.problem)
-            for v in chain([first], videos)
-        )
-        for window in cutter.cut(pieces):
-            yield Window(window.clips, (window.span[0] + origin, window.span[1] + origin))
-        if cutter.problem is not None:
-            yield cutter.problem
+        yield from cut_span(source, self._cutter, (begin, item.end))
+
+    def _only(self, frames: FileFrames) -> Window | None:
+        """`Cutter.only` of a span: its window counts from its first frame."""
+        origin = float(frames.times[0])
+        window = self._cutter(25.0).only(replace(frames, times=frames.times - origin))
+        return window and Window(window.clips, (origin, window.span[1] + origin))
 
     def _cutter(self, fps: float) -> Cutter:
         return Cutter(self.plan, self.trained, self.ready.pre, fps)

@@ -1,7 +1,8 @@
 """Cut a stream of frames into overlapping windows, in memory that does not grow with the video."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +11,15 @@ from torch import Tensor
 
 from pseudo3d.data.cache import Frames
 from pseudo3d.data.dataset import ClipSpec, view_clips, view_indices
+from pseudo3d.data.decode import Source
 from pseudo3d.data.pick import FileFrames
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.transforms import center_crop
+from pseudo3d.data.video import stream_video
 from pseudo3d.errors import Pseudo3dError
 
 _LEAST = 0.2  # s; of windows of a network trained on single frames
+_RATE = 25.0  # frames/s of a video that does not say
 
 
 class Piece(NamedTuple):
@@ -121,6 +125,32 @@ class Cutter:
             return None
         end = float(times[-1]) + float(torch.diff(times).median())
         return Window([center_crop(clip, self.pre.size) for clip in clips], (0.0, end))
+
+
+def cut_span(
+    source: str | Source,
+    cutter_for: Callable[[float], Cutter],
+    span: tuple[float, float | None],
+) -> Iterator[Window | str]:
+    """Read a span of a video and cut it; last, what is wrong with its end, in words.
+
+    Args:
+        cutter_for: of frames per second.
+        span: s of the video, as the spans of the windows are, which count from its first frame.
+    """
+    start, end = span
+    pre = cutter_for(_RATE).pre
+    videos = stream_video(source, start=start, end=end, size=pre.resize, gray=pre.color == "gray")
+    first = next(videos)
+    cutter, origin = cutter_for(first.info.fps or _RATE), float(first.times[0])
+    pieces = (
+        Piece(Frames(pixels=video.frames.numpy(), times=video.times - origin), video.problem)
+        for video in chain([first], videos)
+    )
+    for window in cutter.cut(pieces):
+        yield Window(window.clips, (window.span[0] + origin, window.span[1] + origin))
+    if cutter.problem is not None:
+        yield cutter.problem
 
 
 def _dense_seconds(pre: Preprocessing, fps: float) -> float | None:

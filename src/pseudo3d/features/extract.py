@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,16 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pseudo3d.data.cache import Frames, FrameStore
+from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.dataset import ClipSpec, view_indices
 from pseudo3d.data.manifest import Item, Manifest
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.scans.manifest import ScanManifest
 from pseudo3d.data.transforms import center_crop
-from pseudo3d.data.video import stream_video
 from pseudo3d.engine.feed import in_threads
 from pseudo3d.engine.judge import Model
-from pseudo3d.engine.windows import Cutter, Piece, Windows
+from pseudo3d.engine.windows import Cutter, Windows, cut_span
 from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
 from pseudo3d.features.featureset import FeatureSet as FeatureSet
 from pseudo3d.features.looks import Extraction as Extraction
@@ -167,21 +165,14 @@ def _clips(item: Item, ready: Extractor, how: Extraction, store: FrameStore) -> 
 
 def _windows(item: Item, ready: Extractor, plan: Windows) -> Iterator[_Look | str]:
     """A video's windows, one look each; last, what is wrong with its end."""
-    start, gray = item.start or 0.0, ready.pre.color == "gray"
-    parts = stream_video(item.fetch(), start=start, end=item.end, size=ready.pre.resize, gray=gray)
-    first = next(parts)
     typical = float(ready.training.get("clip_seconds", 2.0))
     longest = float(ready.training.get("longest_seconds", typical))
-    cutter = Cutter(plan, (typical, longest), ready.pre, first.info.fps or 25.0)
-    begin = float(first.times[0])  # windows count from the first frame of the span
-    pieces = (
-        Piece(Frames(pixels=part.frames.numpy(), times=part.times - begin), part.problem)
-        for part in chain([first], parts)
-    )
-    for window in cutter.cut(pieces):
-        yield _Look(window.clips, (window.span[0] + begin, window.span[1] + begin))
-    if cutter.problem is not None:
-        yield cutter.problem
+
+    def cutter(fps: float) -> Cutter:
+        return Cutter(plan, (typical, longest), ready.pre, fps)
+
+    for window in cut_span(item.fetch(), cutter, (item.start or 0.0, item.end)):
+        yield window if isinstance(window, str) else _Look(window.clips, window.span)
 
 
 def _rows(ready: Extractor, looks: Iterator[_Look | str], mirror: bool) -> VideoRows | None:
