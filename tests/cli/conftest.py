@@ -7,10 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.rendered.motions import render_motions
+from pseudo3d.models import create_model
+from pseudo3d.weights import save
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a tiny network with two classes, untrained."""
+    torch.manual_seed(0)
+    net = create_model("p3d_nano", widths=(4, 8, 8, 8), stem_width=4, num_classes=2)
+    pre = Preprocessing(frames=3, resize=18, size=(16, 16), mean=(0.5,) * 3, std=(0.25,) * 3)
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save(net, path, classes=("a", "b"), preprocessing=pre)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -4,30 +4,16 @@ import json
 
 import numpy as np
 import pytest
-import torch
 import typer
 from typer.testing import CliRunner
 
 from pseudo3d.cli.features import add_to
 from pseudo3d.data.manifest import read_manifest
-from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.features.featureset import FeatureSet
-from pseudo3d.models import create_model
-from pseudo3d.weights import save
 
 app = typer.Typer()
 add_to(app)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    net = create_model("p3d_nano", widths=(4, 8, 8, 8), stem_width=4, num_classes=2)
-    pre = Preprocessing(frames=3, resize=18, size=(16, 16), mean=(0.5,) * 3, std=(0.25,) * 3)
-    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    save(net, path, classes=("a", "b"), preprocessing=pre)
-    return path
 
 
 def run(*words):

@@ -21,10 +21,10 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.testing import assert_close
 
+from engine.lively import LIVELY
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.manifest import read_manifest
 from pseudo3d.data.share import share_of
-from pseudo3d.data.transforms import Augment
 from pseudo3d.engine.training import record
 from pseudo3d.engine.training.distributed import (
     Spread,
@@ -36,7 +36,6 @@ from pseudo3d.engine.training.distributed import (
 )
 from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.loaders import check_batch
-from pseudo3d.engine.training.recipes import Recipe
 from pseudo3d.engine.training.train import taking_part, train
 from pseudo3d.engine.volumes.losses import mask_loss
 from pseudo3d.errors import Pseudo3dError
@@ -44,17 +43,6 @@ from pseudo3d.models import create_model
 from pseudo3d.nn.syncnorm import place, synchronized
 from pseudo3d.weights import load
 
-LIVELY = Recipe(
-    epochs=3,
-    batch=4,
-    accumulate=2,
-    lr=5e-3,
-    dropout=0.3,
-    ema=0.5,
-    precision="fp32",
-    augment=Augment(rotate=10, zoom=(0.8, 1.2), shift=0.1, brightness=0.2, flip=True),
-    input={"frames": 3, "sampling": "uniform", "resize": 18, "size": (16, 16)},
-)
 SHARDED = LIVELY.but(ema=0.0, steps=4)
 
 
@@ -168,7 +156,8 @@ def second_process(listed, home, monkeypatch):
     for name, value in {**shared, "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     other = subprocess.Popen(
-        [sys.executable, __file__, listed, home],
+        [sys.executable, "-m", "engine.training.test_distributed", listed, home],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "RANK": "1", "LOCAL_RANK": "1"},
         stderr=subprocess.PIPE,
         text=True,

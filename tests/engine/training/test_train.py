@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.testing import assert_close
 
+from engine.lively import LIVELY
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.dataset import Batch, EpochSampler
 from pseudo3d.data.manifest import Item, Manifest, read_manifest
@@ -61,21 +62,12 @@ def lively_run(listed, out, strike=None, *, resume=False, checkpoint_every=2):
     """
     films = read_manifest(listed)
     parts = Parts(train=films.split("train"), val=films.split("test"))
-    how = Recipe(
-        epochs=3,
-        batch=4,
-        accumulate=2,
-        lr=5e-3,
-        dropout=0.3,
-        ema=0.5,
-        precision="fp32",
-        augment=Augment(rotate=10, zoom=(0.8, 1.2), shift=0.1, brightness=0.2, flip=True),
-        input={"frames": 3, "sampling": "uniform", "resize": 18, "size": (16, 16)},
-    )
     torch.manual_seed(0)
     net = create_model("p3d_nano", widths=(4, 8, 8, 8), stem_width=4, num_classes=3)
     each = Each(lambda _, module: strike and strike(module.batches))
-    job = Job(recipe=how, out=Path(out), seed=5, resume=resume, checkpoint_every=checkpoint_every)
+    job = Job(
+        recipe=LIVELY, out=Path(out), seed=5, resume=resume, checkpoint_every=checkpoint_every
+    )
     train(net, parts, FrameStore(resize=18, folder=Path(out).parent / "cache"), job, [each])
     return each.batches
 
