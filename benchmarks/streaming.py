@@ -4,10 +4,11 @@
 
 P3D-50 of the authors' release on 160 x 160 pixels, weights drawn as if trained. `multi-rate` is its
 causal form with the temporal pools kept (a stage steps when its pool is full), `frame-wise` the
-causal form without temporal pools (every stage at every frame). The window is what `optimize`
-makes of the network, run again for each new frame. All take turns in one run; a ratio is the median
-of the ratios within a round. Rows go to results/streaming.csv; a quick trial: --model p3d_nano
---size 32 --rounds 3 --dry.
+causal form without temporal pools (every stage at every frame). The window is run again for each
+new frame, in three ways: as `optimize` makes it (`cheaper` compares with that), the same but with
+every voxel computed, also those that a later stride skips, and the eager network. All take turns in
+one run; a ratio is the median of the ratios within a round. Rows go to results/streaming.csv; a
+quick trial: --model p3d_nano --size 32 --rounds 3 --dry.
 """
 
 from collections.abc import Callable
@@ -26,10 +27,12 @@ from pseudo3d.engine.streamstate import StreamState
 from pseudo3d.models import create_model
 from pseudo3d.models.network import Network
 from pseudo3d.models.profile import profile
-from pseudo3d.runtime.lower import optimize
+from pseudo3d.runtime import lower
+from pseudo3d.runtime.fold import fold
 
 WINDOW = 16
-COLUMNS = ("ms_per_frame", "cheaper", "cheaper_low", "cheaper_cpu", "state_mib", "relative_error")
+WINDOWS = ("window", "window, every voxel", "window, eager")
+COLUMNS = ("ms_per_frame", "cheaper", "cheaper_low", "than_every_voxel", "than_eager", "state_mib")
 
 
 def networks(model: str) -> dict[str, Network]:
@@ -74,14 +77,29 @@ def error(net: Network, stream: Stream, clip: Tensor) -> float:
     return float((stream.decide(state) - want).norm() / want.norm())
 
 
+def windows(net: Network, clip: Tensor, precision: Any) -> dict[str, Callable[[], object]]:
+    """The ways to run the window again; there is one eager network, in fp32."""
+
+    def eager() -> None:
+        with torch.inference_mode():
+            net(clip)
+
+    fast = lower.optimize(net, precision=precision)
+    lower.fold = partial(fold, skip=False)
+    plain = lower.optimize(net, precision=precision)
+    lower.fold = fold
+    return dict(zip(WINDOWS, (partial(fast, clip), partial(plain, clip), eager), strict=True))
+
+
 def measured(args: Any, precision: Any, threads: int) -> list[dict[str, Any]]:
     """A row for every way."""
     nets = networks(args.model)
     draw = torch.Generator().manual_seed(0)
     clip = torch.randn(1, 3, WINDOW, args.size, args.size, generator=draw)
-    fast = optimize(nets["window"], precision=precision)
-    calls: dict[str, Callable[[], object]] = {"window": partial(fast, clip)}
-    about: dict[str, dict[str, Any]] = {"window": {"chunk": WINDOW, "net": nets["window"]}}
+    calls = windows(nets["window"], clip, precision)
+    about: dict[str, dict[str, Any]] = {
+        name: {"chunk": WINDOW, "net": nets["window"]} for name in calls
+    }
     for kind in ("multi-rate", "frame-wise"):
         stream = Stream(nets[kind], precision=precision)
         state, held = warmed(stream, clip)
@@ -102,9 +120,10 @@ def measured(args: Any, precision: Any, threads: int) -> list[dict[str, Any]]:
 def _row(
     args: Any, name: str, times: dict[str, Timing], about: dict, precision: str, threads: int
 ) -> dict[str, Any]:
-    frames = 1 if name == "window" else WINDOW  # new frames that one call brings
+    frames = 1 if name in WINDOWS else WINDOW  # new frames that one call brings
     taken, window = times[name], times["window"]
     wall, cpu = speedup(window, taken), speedup(window, taken, cpu=True)
+    plain, eager = (speedup(times[other], taken) for other in WINDOWS[1:])
     macs = profile(about["net"], WINDOW, args.size).macs
     return {
         "model": args.model,
@@ -124,6 +143,8 @@ def _row(
         "cheaper_low": round(frames * wall.low, 3),
         "cheaper_high": round(frames * wall.high, 3),
         "cheaper_cpu": round(frames * cpu.median, 3),
+        "than_every_voxel": round(frames * plain.median, 3),
+        "than_eager": round(frames * eager.median, 3),
         "state_mib": about.get("state_mib"),
         "relative_error": about.get("relative_error"),
         "runtimes": versions("torch"),
