@@ -2,13 +2,16 @@
 
 import json
 from collections import Counter
+from io import BytesIO
 
+import av
 import pytest
 import torch
 
 from pseudo3d.data.annotation_files import read_annotations, read_found, to_activitynet, to_csv
 from pseudo3d.data.annotations import Annotations, Mark, MarkedVideo
 from pseudo3d.data.manifest import read_manifest, write_manifest
+from pseudo3d.data.video import probe
 from pseudo3d.data.writer import write_video
 from pseudo3d.errors import ManifestError
 
@@ -157,6 +160,31 @@ def test_a_clip_of_the_manifest_can_be_written_and_read(home):
 def test_lists_that_contradict_themselves_are_refused(rows, words, home):
     with pytest.raises(ManifestError, match=words):
         read_annotations(listed(home, *rows))
+
+
+@pytest.mark.parametrize("row", ["a.mp4,run,0,5,1,5", "a.mp4,run,1"])
+def test_rows_with_another_number_of_cells_are_refused(row, home):
+    listed(home, "", "", row, header="path,label,start,end")
+    with pytest.raises(ManifestError, match=r"row 4: \d cells under 4 columns"):
+        read_annotations(home)
+
+
+def test_a_video_that_does_not_say_how_long_it_is_lasts_as_long_as_its_frames(home):
+    live = BytesIO()
+    whole = type("Unseekable", (), {"write": live.write})()  # so that no duration is put in
+    with av.open(str(home / "a.mp4")) as source, av.open(whole, "w", format="matroska") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    (home / "live.mkv").write_bytes(live.getvalue())
+    assert probe(home / "live.mkv").duration == 0
+    listed(home, "live.mkv,run,2,", header="path,label,start,end")
+    found = read_annotations(home)
+    assert found.videos[0].marks == (Mark(2.0, pytest.approx(10.0), "run"),)
+    clips = found.manifest("pause", seconds=1.0).items
+    assert (clips[0].label, clips[0].end, clips[-1].end) == ("pause", 1.0, 10.0)
 
 
 def test_lists_of_another_kind_are_refused(home):

@@ -157,6 +157,22 @@ def test_statistics_are_those_of_the_center_crops():
     assert found.difference_std == pytest.approx(change, abs=1e-4)
 
 
+@pytest.mark.parametrize("count", [65, 100, 127, 191])
+def test_statistics_are_taken_from_the_whole_list(count):
+    """A folder is listed class by class: the last ones count as the first do."""
+    looked = []
+
+    class Store:
+        def read(self, item):
+            looked.append(item)
+            return dataset().store.read(None)
+
+    measure(range(count), Store(), UNIFORM)
+    assert len(looked) <= 64
+    assert max(looked) > 0.95 * count
+    assert max(np.diff(looked)) == min(np.diff(looked))
+
+
 def test_a_protocol_needs_a_view_and_a_clip():
     for wrong in ({"views": 0}, {"batch": 0}):
         with pytest.raises(ValueError, match="at least 1"):

@@ -1,5 +1,6 @@
 """A list of labeled videos reads back as written, and a wrong one is named with its row."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,44 @@ def test_a_folder_per_class_is_read_with_its_splits(tmp_path):
     assert [(i.label, i.split) for i in classes.items] == [("run", None), ("walk", None)]
     table(tmp_path, "path,label\ntrain/run/a.mp4,p\nvalid/run/c.mov,q\n", "manifest.csv")
     assert read_manifest(tmp_path).classes == ("p", "q")
+
+
+def test_folders_beside_those_of_the_splits_are_no_classes(tmp_path):
+    for name in [
+        "training/run/a.mp4",
+        "testing/walk/b.mp4",
+        "notes/a.json",
+        "c.mp4",
+        "training/d.mp4",
+    ]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    manifest = read_manifest(tmp_path)
+    assert [(i.label, i.split) for i in manifest.items] == [("walk", "test"), ("run", "train")]
+    assert sorted(p.name for p in manifest.skipped) == ["a.json", "c.mp4", "d.mp4"]
+    (tmp_path / "notes/e.mp4").touch()
+    with pytest.raises(ManifestError, match=r"testing, a split, and beside it notes with 1 videos"):
+        read_manifest(tmp_path)
+
+
+def test_videos_outside_of_the_classes_are_told(tmp_path):
+    for name in ["run/a.mp4", "walk/b.mp4", "c.mp4"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert read_manifest(tmp_path).skipped == (tmp_path / "c.mp4",)
+
+
+def test_spans_without_a_group_join_their_file_to_the_groups_of_its_other_spans(folder):
+    rows = "path,label,group,split,start,end\na.mp4,x,g,train,0,1\na.mp4,y,,test,1,2\n"
+    with pytest.raises(ManifestError, match="1 groups are on both sides of a split: g"):
+        read_manifest(table(folder, rows + "b.mp4,y,g,train,,\n"))
+    items = [Item(path=Path(f"{i}.mp4"), label="a", group=f"g{i}", end=1.0) for i in range(6)]
+    items += [replace(item, label="b", group=None, start=1.0, end=2.0) for item in items]
+    items += [Item(path=Path("other.mp4"), label="b", group="g0")]
+    for seed in range(5):
+        rest, held = Manifest(tuple(items), ("a", "b")).split_by_group(0.5, seed)
+        assert not {i.path for i in rest.items} & {i.path for i in held.items}
+        assert not set(rest.groups) & set(held.groups)
 
 
 def test_an_absent_or_empty_folder_is_named(tmp_path):

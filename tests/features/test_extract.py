@@ -16,6 +16,7 @@ from pseudo3d.engine.predict import predict
 from pseudo3d.engine.windows import Windows
 from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
 from pseudo3d.features.extract import Extraction, extract
+from pseudo3d.features.featureset import FeatureSet
 from pseudo3d.features.sources import changed, default_input, input_of, mirrored, open_extractor
 from pseudo3d.runtime.lower import optimize
 from pseudo3d.weights import load, save
@@ -209,6 +210,46 @@ def test_what_is_there_is_not_mixed_with_another_extraction(weights, few, tmp_pa
         extract(weights, replace(few, items=few.items[:2]), clips=2, out=out)
     with pytest.raises(Pseudo3dError, match=r"'\.txt'; wanted \.npz or \.parquet"):
         extract(weights, few, out=tmp_path / "f.txt")
+
+
+def test_corrected_labels_reach_the_features_that_are_there(weights, few, tmp_path):
+    out = tmp_path / "f.npz"
+    before = extract(weights, few, clips=1, out=out)
+    swapped = [replace(i, label=i.label.upper(), group="g", split="test") for i in few.items[::-1]]
+    found = extract(weights, replace(few, items=tuple(swapped)), clips=1, out=out, progress=print)
+    for kept in (found, FeatureSet.load(out)):
+        assert kept.labels == tuple(item.label for item in swapped)
+        assert (*kept.groups, *kept.splits) == (
+            *("g",) * len(few.items),
+            *("test",) * len(few.items),
+        )
+        assert kept.paths == before.paths[::-1]
+        assert np.array_equal(kept.layers["pool5"], before.layers["pool5"][::-1])
+
+
+def test_other_spans_or_pixels_are_not_taken_for_those_that_are_there(weights, few, tmp_path):
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(few.items[0].path.read_bytes())
+    part = replace(few.items[0], path=copy, start=0.0, end=0.4)
+    listed = replace(few, items=(part, few.items[1]))
+    out = tmp_path / "f.npz"
+    extract(weights, listed, clips=1, out=out)
+    other = replace(listed, items=(replace(part, start=0.3, end=0.7), few.items[1]))
+    with pytest.raises(Pseudo3dError, match="other spans"):
+        extract(weights, other, clips=1, out=out)
+    copy.write_bytes(few.items[2].path.read_bytes() + b" ")
+    with pytest.raises(Pseudo3dError, match="videos it was made of have changed"):
+        extract(weights, listed, clips=1, out=out)
+
+
+def test_one_bad_span_leaves_the_others_of_its_file(weights, few, tmp_path):
+    good = replace(few.items[0], start=0.0, end=0.5)
+    bad = replace(good, start=500.0, end=501.0)
+    both = replace(few, items=(good, bad, few.items[1]))
+    for _ in range(2):
+        found = extract(weights, both, clips=1, out=tmp_path / "f.npz")
+        assert found.spans == ((0.0, 0.5), (None, None))
+        assert list(found.meta["missing"]) == [f"{good.path}, 500 s to 501 s"]
 
 
 def test_files_that_cannot_be_read_are_named(weights, few, tmp_path):

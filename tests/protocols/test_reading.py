@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from pseudo3d.errors import ManifestError
+from pseudo3d.errors import ManifestError, VideoError
 from pseudo3d.protocols import get, names
 from pseudo3d.protocols.base import Entry, Listing, Split, admit
+from pseudo3d.protocols.frames import frames_video, pictures
 from pseudo3d.protocols.hmdb51 import HMDB51
 from pseudo3d.protocols.miniature import CLASSES, write_miniature
 from pseudo3d.protocols.options import options_of
@@ -90,6 +91,15 @@ def test_the_official_counts_of_activitynet_pass(tmp_path):
     path.write_text("[]")
     with pytest.raises(ManifestError, match="no ActivityNet list"):
         get("activitynet").read(tmp_path)
+
+
+def test_segments_of_activitynet_that_end_before_they_begin_are_counted(tmp_path):
+    notes = [{"segment": [a, b], "label": "jump"} for a, b in ((0, 1), (2, 2), (4, 3))]
+    database = {"x": {"subset": "training", "annotations": notes}}
+    (tmp_path / "activity_net.v1-3.min.json").write_text(json.dumps({"database": database}))
+    listing = get("activitynet", train_on="segments").read(tmp_path)
+    assert [(e.start, e.end) for e in listing.splits[0].train] == [(0.0, 1.0)]
+    assert "2 segments end before they begin, and are left out" in listing.notes
 
 
 @pytest.fixture
@@ -217,6 +227,45 @@ def test_yupenn_as_folders_of_frames(tmp_path):
     assert listing.wrong[0] == "classes: 2, published 14"
     frames = read_video(listing.splits[0].test[0].path).frames
     assert frames[:, :, 0, 0].T.tolist() == [[1, 20, 0], [2, 40, 0], [10, 200, 0]]
+
+
+def test_frames_are_not_mixed_with_the_flow_beside_them(tmp_path):
+    from PIL import Image
+
+    from pseudo3d.data.video import read_video
+
+    folder = tmp_path / "raw" / "v0"
+    folder.mkdir(parents=True)
+    for t in range(1, 5):
+        for name, value in (("img", 200), ("flow_x", 128), ("flow_y", 50)):
+            Image.new("RGB", (32, 32), (value + t,) * 3).save(folder / f"{name}_{t:05}.png")
+    (folder / "._img_00001.png").write_bytes(b"of another system")
+    (tmp_path / "train.txt").write_text("raw/v0 4 0\n")
+    (tmp_path / "test.txt").write_text("raw/v0 9 0\n")
+
+    def read():
+        listing = get("lists", task="end_to_end", form="tsn").read(tmp_path)
+        return listing, read_video(listing.splits[0].test[0].path).frames[0, :, 0, 0].tolist()
+
+    listing, values = read()
+    assert values == [201, 202, 203, 204]
+    note = "1 folders hold another number of frames than the list says: raw/v0"
+    assert listing.notes == ("the form of the lists is tsn", note)
+    Image.new("RGB", (32, 32), (205,) * 3).save(folder / "img_00005.png")
+    assert read()[1] == [201, 202, 203, 204, 205]
+    (folder / "img_00003.png").write_bytes(b"no picture")
+    with pytest.raises(VideoError, match=r"img_00003.*wanted pictures, all of one size"):
+        frames_video(folder, tmp_path / "v.mp4")
+    for path in folder.glob("img_*"):
+        path.unlink()
+    with pytest.raises(VideoError, match=r"flow_x_#\.png, flow_y_#\.png; wanted one series"):
+        frames_video(folder, tmp_path / "v.mp4")
+
+
+def test_frames_follow_every_number_of_their_names(tmp_path):
+    for name in ("s2_1", "s1_10", "s1_9"):
+        (tmp_path / f"{name}.png").touch()
+    assert [p.stem for p in pictures(tmp_path)] == ["s1_9", "s1_10", "s2_1"]
 
 
 @pytest.mark.parametrize(

@@ -50,3 +50,11 @@ def test_units_and_draws_are_used():
 def test_what_cannot_be_scored_is_refused(found, truth):
     with pytest.raises(Pseudo3dError, match="wanted"):
         regression(found, truth)
+
+
+def test_draws_of_equal_values_have_no_share_of_spread():
+    found = regression([77.0, 63.0, 84.0], [76.9, 62.4, 84.2]).scores["r2"]
+    assert found.low > -1e6
+    assert found.undefined > 0
+    flat = regression([1.0, 2.0, 3.0], [0.1, 0.1, 0.1]).scores["r2"]
+    assert np.isnan(flat.value)

@@ -112,7 +112,7 @@ def scan(
     for file, problem in found.problems.items():
         say(f"  {file}\t{problem}")
     if found.skipped:
-        say(f"skipped\t{len(found.skipped)} files that are no videos by their suffix")
+        say(f"skipped\t{len(found.skipped)} files: no videos by their suffix, or in no class")
 
 
 def doctor(json: Json = False) -> None:

@@ -15,9 +15,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from pseudo3d.data.annotations import SUBSETS, Annotations, Mark, MarkedVideo
+from pseudo3d.data.annotations import Annotations, Mark, MarkedVideo, seconds_of
+from pseudo3d.data.folders import SPLITS
+from pseudo3d.data.table import read_table
 from pseudo3d.data.there import is_file
-from pseudo3d.data.video import VIDEO_SUFFIXES, probe
+from pseudo3d.data.video import VIDEO_SUFFIXES
 from pseudo3d.errors import ManifestError
 
 
@@ -57,14 +59,7 @@ def read_found(path: str | Path) -> dict[str, tuple[Mark, ...]]:
 
 
 def _from_csv(table: Path, home: Path | None) -> list[MarkedVideo]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header = [(name or "").strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in reader]
-    except (UnicodeDecodeError, csv.Error) as err:
-        raise ManifestError(f"{table} is no CSV in UTF-8: {err}; save it as such") from err
+    header, rows = read_table(table)
     if not {"path", "label", "start", "end"} <= {*header}:
         raise ManifestError(
             f"{table} lacks columns; its header is {','.join(header)!r}, wanted "
@@ -72,14 +67,12 @@ def _from_csv(table: Path, home: Path | None) -> list[MarkedVideo]:
         )
     marks: dict[str, list[Mark]] = defaultdict(list)
     facts: dict[str, tuple[str | None, str | None]] = {}
-    for number, row in enumerate(rows, start=2):
-        if not any(row.values()):
-            continue
-        where, name = f"{table}, row {number}", row["path"]
+    for where, row in rows:
+        name = row["path"]
         if not name:
             raise ManifestError(f"{where}: empty path; fill it in or remove the row")
         split = row.get("split") or None
-        fact = (SUBSETS.get(split, split) if split else None, row.get("group") or None)
+        fact = (SPLITS.get(split, split) if split else None, row.get("group") or None)
         if facts.setdefault(name, fact) != fact:
             raise ManifestError(f"{where}: {name} has split and group {fact}, before {facts[name]}")
         if row["label"]:
@@ -106,7 +99,7 @@ def _mark(where: str, row: Mapping[str, str], file: Path | None) -> Mark:
     start = _number(where, "start", row["start"] or "0")
     end = row["end"]
     if not end and file is not None:
-        end = str(probe(file).duration)
+        end = str(seconds_of(file))
     return _checked(where, start, end, row["label"], row.get("score") or 1.0)
 
 
@@ -140,7 +133,7 @@ def _from_json(table: Path, home: Path | None) -> list[MarkedVideo]:
                 name=name,
                 path=files.get(name.removeprefix("v_")),
                 marks=tuple(sorted(marks)),
-                split=SUBSETS.get(str(subset), str(subset)) if subset else None,
+                split=SPLITS.get(str(subset), str(subset)) if subset else None,
             )
         )
     return found

@@ -6,11 +6,13 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+import torch
+
 from pseudo3d.data.manifest import SPLITS, Item, Manifest
-from pseudo3d.data.video import probe
+from pseudo3d.data.pick import index_file
+from pseudo3d.data.video import probe, stream_video
 from pseudo3d.errors import ManifestError, unknown
 
-SUBSETS = {**SPLITS, "training": "train", "testing": "test"}
 _LEAST_PAUSE = 0.3  # s; shorter ones are no clips
 _MOST, _FEW = 0.5, 0.25  # share of a window that makes it one of a span, and of a pause
 
@@ -64,7 +66,7 @@ class Annotations:
         """
         if name == "all":
             return self
-        wanted = SUBSETS.get(name, name)
+        wanted = SPLITS.get(name, name)
         if not self.splits:
             raise ManifestError(f"no split {name!r}: the videos name none; add a `split` column")
         if wanted not in self.splits:
@@ -109,7 +111,7 @@ class Annotations:
         items = []
         for video in there:
             whose = Item(path=_file(video), label="", group=video.group, split=video.split)
-            duration = probe(whose.path).duration
+            duration = seconds_of(whose.path)
             if seconds is None:
                 gaps = () if pauses is None else _gaps(video.marks, duration)
                 parts = [*video.marks, *_pieces(gaps, median(lengths), pauses or "")]
@@ -118,6 +120,23 @@ class Annotations:
             items += [replace(whose, label=k, start=a, end=b) for a, b, k, _ in sorted(parts)]
         names = tuple(sorted({*self.labels, *([] if pauses is None else [pauses])}))
         return Manifest(tuple(items), names)
+
+
+def seconds_of(file: Path) -> float:
+    """How long a video is, by its frames where the file does not declare it, as live ones do not.
+
+    Raises:
+        VideoError: no frame can be read.
+    """
+    if (declared := probe(file).duration) > 0:
+        return declared
+    index = index_file(file)
+    if index is not None:
+        times = index.times
+    else:
+        times = torch.cat([part.times for part in stream_video(file, size=16)])
+    step = float(times.diff().median()) if len(times) > 1 else 0.0
+    return float(times[-1]) + step
 
 
 def _file(video: MarkedVideo) -> Path:

@@ -105,6 +105,26 @@ def opened(source: Source) -> Iterator[tuple[Any, Any]]:
         ) from err
 
 
+def packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream.
+
+    A file may begin another stream on its way. PyAV does not know it, and ends with an IndexError
+    at its first packet, which is read then; the rest of the file is there.
+    """
+    while True:
+        try:
+            yield from container.demux(stream)
+        except IndexError:
+            continue
+        return
+
+
+def decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """The frames of a stream."""
+    for packet in packets(container, stream):
+        yield from packet.decode()
+
+
 def first_frame(path: Path, frames: Iterator[Any]) -> Any:
     """Decode one frame, or say that there is none."""
     try:
@@ -142,14 +162,14 @@ def frames_from(
         yield from sought
     else:  # the seek has spoiled this container
         with open_stream(source) as (fresh, begin):
-            yield from fresh.decode(begin)
+            yield from decoded(fresh, begin)
 
 
 def _sought(container: Any, stream: Any, origin: int, target: int) -> Iterator[Any] | None:
     """Seek; None unless a key frame at or before `target` comes out first."""
     with suppress(av.FFmpegError, StopIteration, OverflowError):
         container.seek(target, stream=stream, backward=True)
-        frames = container.decode(stream)
+        frames = decoded(container, stream)
         frame = next(frames)
         if frame.key_frame and frame.pts is not None and origin <= frame.pts <= target:
             return chain([frame], frames)

@@ -1,5 +1,6 @@
 """One labeled video, and how its bytes are reached."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,11 @@ class Item:
     split: str | None = None
     start: float | None = None  # s from the first frame
     end: float | None = None  # s from the first frame
+
+    @property
+    def whole(self) -> str:
+        """What it is a span of."""
+        return os.path.normpath(self.path)
 
     def fetch(self) -> Source:
         """What the readers of videos take: the file, or its bytes where it lies in another."""

@@ -13,15 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pseudo3d.data.folders import SPLITS as SPLITS
+from pseudo3d.data.folders import read_folder
 from pseudo3d.data.item import Item as Item
-from pseudo3d.data.parting import balanced
+from pseudo3d.data.parting import balanced, units
 from pseudo3d.data.shards.storage import address_of, is_remote
+from pseudo3d.data.table import read_table
 from pseudo3d.data.there import is_file
-from pseudo3d.data.video import VIDEO_SUFFIXES
 from pseudo3d.errors import ManifestError, unknown
 
 COLUMNS = ("path", "label", "group", "split", "start", "end")
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Manifest:
 
     items: tuple[Item, ...]
     classes: tuple[str, ...]
-    skipped: tuple[Path, ...] = ()  # files of a folder that are no videos by their suffix
+    skipped: tuple[Path, ...] = ()  # files of a folder that are no videos, or of no class
 
     @property
     def labels(self) -> list[int]:
@@ -85,14 +86,14 @@ class Manifest:
     def split_by_group(self, fraction: float, seed: int) -> tuple["Manifest", "Manifest"]:
         """Part the items: (the rest, about `fraction` of every class), no group in both.
 
-        An item without a group belongs with the other spans of its file only.
+        An item without a group belongs with the other spans of its file.
 
         Raises:
             ManifestError: there are fewer than two groups.
         """
         if not 0 < fraction < 1:
             raise ValueError(f"fraction is {fraction!r}: wanted 0 < fraction < 1")
-        keys = [i.group if i.group is not None else f"file {i.path}" for i in self.items]
+        keys = units(self.items)
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for key, item in zip(keys, self.items, strict=True):
             counts[key][item.label] += 1
@@ -115,8 +116,8 @@ def read_manifest(path: str | Path, classes: Sequence[str] | None = None) -> Man
     """Read a CSV, a folder with `manifest.csv`, a folder per class, or packed shards.
 
     A folder may have `train`, `val`, `test` above its class folders. Hidden files are left out,
-    files without a video's suffix are named in `skipped`. Shards may lie at any address that
-    fsspec knows, such as `s3://bucket/shards`.
+    files without a video's suffix and videos outside of the class folders are named in `skipped`.
+    Shards may lie at any address that fsspec knows, such as `s3://bucket/shards`.
 
     Args:
         classes: names in the order wanted (those of a trained network); None takes the
@@ -137,7 +138,7 @@ def read_manifest(path: str | Path, classes: Sequence[str] | None = None) -> Man
     if table.is_file():
         items = find_samples(_read_csv(table))
     else:
-        items, skipped = _read_folder(path)
+        items, skipped = read_folder(path)
     if not items:
         raise ManifestError(f"{path} lists no videos: wanted rows of path,label or class folders")
     _check_files(path, items)
@@ -163,30 +164,13 @@ def listed(path: str | Path, items: Sequence[Item], classes: Sequence[str] | Non
 
 
 def _read_csv(path: Path) -> list[Item]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(_rows(path, csv.reader(file)))
-    except (UnicodeDecodeError, csv.Error) as err:
-        raise ManifestError(f"{path} is no CSV in UTF-8: {err}; save it as such") from err
-
-
-def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[Item]:
-    header = [name.strip().lower() for name in next(reader, [])]
+    header, rows = read_table(path)
     if not {"path", "label"} <= set(header):
         raise ManifestError(
             f"{path} lacks the columns path and label; its header is {','.join(header)!r}, "
             "wanted path,label[,group][,split][,start][,end]"
         )
-    for number, cells in enumerate(reader, start=2):
-        if not any(cell.strip() for cell in cells):
-            continue
-        where = f"{path}, row {number}"
-        if len(cells) != len(header):
-            raise ManifestError(
-                f"{where}: {len(cells)} cells under {len(header)} columns; "
-                'put a value that contains a comma in "quotes"'
-            )
-        yield _item(path, where, dict(zip(header, map(str.strip, cells), strict=True)))
+    return [_item(path, where, row) for where, row in rows]
 
 
 def _item(path: Path, where: str, row: dict[str, str]) -> Item:
@@ -215,30 +199,6 @@ def _seconds(where: str, name: str, text: str) -> float | None:
     return value
 
 
-def _read_folder(root: Path) -> tuple[list[Item], list[Path]]:
-    tops = _folders(root)
-    homes: list[tuple[Path, str | None]] = []
-    if tops and all(top.name.lower() in SPLITS for top in tops):
-        homes += [(f, SPLITS[top.name.lower()]) for top in tops for f in _folders(top)]
-    else:
-        homes += [(folder, None) for folder in tops]
-    items, skipped = [], []
-    for folder, split in homes:
-        for file in sorted(folder.rglob("*")):
-            inside = file.relative_to(folder).parts
-            if not file.is_file() or any(part.startswith(".") for part in inside):
-                continue
-            if file.suffix.lower() in VIDEO_SUFFIXES:
-                items.append(Item(path=file, label=folder.name, split=split))
-            else:
-                skipped.append(file)
-    return items, skipped
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
 def _check_files(path: Path, items: list[Item]) -> None:
     files = [item.path for item in items if type(item) is Item]  # samples of shards are checked
     if missing := [str(path) for path in files if not is_file(path)]:
@@ -256,9 +216,9 @@ def _check_files(path: Path, items: list[Item]) -> None:
 
 def _check_groups(path: str | Path, items: Sequence[Item]) -> None:
     sides: dict[str, set[str]] = defaultdict(set)
-    for item in items:  # spans of one file belong together, too
+    for unit, item in zip(units(items), items, strict=True):
         if item.split is not None:
-            sides[item.group or str(item.path)].add(item.split)
+            sides[unit].add(item.split)
     if torn := [f"{g} ({', '.join(sorted(s))})" for g, s in sorted(sides.items()) if len(s) > 1]:
         raise ManifestError(
             f"{path}: {len(torn)} groups are on both sides of a split: {_some(torn)}; "

@@ -25,10 +25,10 @@ def measure(
     items: Sequence[Item], store: FrameStore, pre: Preprocessing, most: int = 64
 ) -> Statistics:
     """Statistics of up to `most` items taken evenly from the list, center crops of whole clips."""
-    step = max(1, len(items) // most)
+    step = max(1, -(-len(items) // most))  # rounded up: the rest of the list counts, too
     total = square = torch.zeros(())
     change, count, changes = 0.0, 0, 0
-    for item in items[::step][:most]:
+    for item in items[::step]:
         frames = store.read(item)
         clip = center_crop(frames.take(uniform(len(frames.times), pre.frames)), pre.size)
         values = clip.double().flatten(1) / pre.scale

@@ -1,8 +1,31 @@
-"""Choose the groups that are held out, so that every class loses its share."""
+"""What belongs together, and which of it is held out, so that every class loses its share."""
 
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
+
+from pseudo3d.data.item import Item
+
+
+def units(items: Sequence[Item]) -> list[str]:
+    """For each item the name of what it must stay together with.
+
+    That is its group. An item without one belongs with all other spans of its file, and so with
+    their groups.
+    """
+    bare = {item.whole for item in items if item.group is None}
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while (up := above.setdefault(name, name)) != name:
+            above[name] = name = above[up]
+        return name
+
+    for item in items:
+        if item.group is not None and item.whole in bare:
+            above[top(f"file {item.whole}")] = top(item.group)
+    return [top(f"file {i.whole}" if i.group is None else i.group) for i in items]
 
 
 def balanced(counts: dict[str, Counter[str]], fraction: float, rng: random.Random) -> set[str]:

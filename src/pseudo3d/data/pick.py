@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
-from pseudo3d.data.decode import LOOSE, NEAR, Source, opened, size_of
+from pseudo3d.data.decode import LOOSE, NEAR, Source, decoded, opened, packets, size_of
 from pseudo3d.data.sampling import nearest
 from pseudo3d.data.video import image_of, read_video
 
@@ -53,7 +53,7 @@ def index_file(path: Source) -> Index | None:
             return None
         stamps, keys = [], []
         try:
-            for packet in container.demux(stream):
+            for packet in packets(container, stream):
                 if packet.size == 0:  # the end
                     continue
                 if packet.pts is None or packet.is_corrupt or packet.is_discard:
@@ -134,7 +134,7 @@ def pick(frames: FileFrames, numbers: Sequence[int]) -> UInt8[Tensor, "c t h w"]
     """Decode the frames with these increasing numbers; None if one of them does not come."""
     index, found = frames.index, list[Tensor]()
     last = len(index.stamps)  # number of the frame that was decoded last
-    decoded: Any = iter(())
+    coming: Any = iter(())
     with opened(frames.path) as (container, stream):
         try:
             for number in numbers:
@@ -143,12 +143,12 @@ def pick(frames: FileFrames, numbers: Sequence[int]) -> UInt8[Tensor, "c t h w"]
                 jump = last > number or key > last + 1
                 if jump:
                     container.seek(stamp, stream=stream, backward=True)
-                    decoded = container.decode(stream)
-                frame = next(decoded)
+                    coming = decoded(container, stream)
+                frame = next(coming)
                 if jump and not frame.key_frame:
                     return None
                 while frame.pts is not None and frame.pts < stamp:
-                    frame = next(decoded)
+                    frame = next(coming)
                 if frame.pts != stamp:
                     return None
                 shape = found[0].shape if found else None

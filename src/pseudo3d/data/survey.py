@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 
-from pseudo3d.data.decode import Source, name_of, open_stream, size_of
+from pseudo3d.data.decode import Source, decoded, name_of, open_stream, size_of
 from pseudo3d.data.manifest import Manifest, read_manifest
 from pseudo3d.data.shards.read import is_shards, read_shards
 from pseudo3d.data.shards.storage import is_remote
@@ -88,7 +88,7 @@ def _decode(report: FileReport, container: Any, stream: Any) -> FileReport:
     count, rotation, error = 0, 0, None
     stamps: list[int] = []
     try:
-        for frame in container.decode(stream):
+        for frame in decoded(container, stream):
             if not count:
                 rotation = frame.rotation
             count += 1

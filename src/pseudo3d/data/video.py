@@ -21,6 +21,7 @@ from torch.nn import functional
 from pseudo3d.data.decode import (
     NEAR,
     Source,
+    decoded,
     first_frame,
     frames_from,
     name_of,
@@ -88,7 +89,7 @@ def probe(path: str | Source) -> VideoInfo:
     """
     name, source = name_of(path), Path(path) if isinstance(path, str) else path
     with opened(source) as (container, stream):
-        return describe(name, container, stream, first_frame(name, container.decode(stream)))
+        return describe(name, container, stream, first_frame(name, decoded(container, stream)))
 
 
 def describe(path: Path, container: Any, stream: Any, first: Any) -> VideoInfo:
@@ -166,7 +167,7 @@ def stream_video(
     name, source = name_of(path), Path(path) if isinstance(path, str) else path
     _check_request(chunk, start, end, size)
     with opened(source) as (container, stream):
-        frames = container.decode(stream)
+        frames = decoded(container, stream)
         first = first_frame(name, frames)
         info = describe(name, container, stream, first)
         frames = frames_from(source, (container, stream), first, frames, start)

@@ -53,8 +53,8 @@ class VideoWriter:
         jpeg: bool = False,
         tick: Fraction | None = None,
     ) -> None:
-        if not (math.isfinite(fps) and fps > 0):
-            raise ValueError(f"fps is {fps!r}: wanted frames per second > 0")
+        if not (math.isfinite(fps) and Fraction(fps).limit_denominator(1001) > 0):
+            raise ValueError(f"fps is {fps!r}: wanted frames per second, 0.001 or more")
         self._buffer = path if isinstance(path, BytesIO) else None
         self.path = Path("buffer") if isinstance(path, BytesIO) else Path(path)
         self.rate = Fraction(fps).limit_denominator(1001)

@@ -29,7 +29,7 @@ from pseudo3d.features.featureset import FeatureSet as FeatureSet
 from pseudo3d.features.looks import Extraction as Extraction
 from pseudo3d.features.scans import look_at_scans, rows_of_scans
 from pseudo3d.features.sources import Extractor, open_extractor
-from pseudo3d.features.unfinished import Unfinished, VideoRows, name_of
+from pseudo3d.features.unfinished import Unfinished, VideoRows, content_of, entry_of, name_of
 
 Progress = Callable[[int, int], None]
 _TOGETHER = 32  # clips of a long video that wait for the network
@@ -108,7 +108,7 @@ def _extract(
     for done, (i, rows) in enumerate(looked, start=len(videos) + 1):
         item = manifest.items[i]
         if isinstance(rows, str):
-            missing[name_of(item)] = rows
+            missing[entry_of(item)] = rows
         else:
             videos[i] = rows
             if kept is not None:
@@ -224,7 +224,7 @@ def _collect(
         raise ManifestError(f"none of the {len(manifest.items)} files can be read: {first}")
     order = sorted(videos)
     items = [manifest.items[i] for i in order]
-    ends = {name_of(manifest.items[i]): p for i in order if (p := videos[i].problem)}
+    ends = {entry_of(manifest.items[i]): p for i in order if (p := videos[i].problem)}
     spans = tuple((item.start, item.end) for item in items)
     names = list(videos[order[0]].layers)
     clips: dict[str, Any] = {}
@@ -242,7 +242,7 @@ def _collect(
         groups=tuple(item.group for item in items),
         splits=tuple(item.split for item in items),
         spans=spans if any(span != (None, None) for span in spans) else (),
-        meta={**meta, "incomplete": ends},
+        meta={**meta, "incomplete": ends, "content": content_of(items)},
         **clips,
     )
 

@@ -107,8 +107,11 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
     for number, cells in enumerate(lines, start=1):
         if not cells:
             continue
+        name = cells[0].strip()
+        if name in rows:
+            raise Pseudo3dError(f"{path}, row {number}: {name} is there twice; wanted it once")
         try:
-            rows[cells[0].strip()] = np.array(cells[1:], dtype=np.float32)
+            rows[name] = np.array(cells[1:], dtype=np.float32)
         except ValueError as err:
             if number > 1:  # the first row may be names
                 raise Pseudo3dError(f"{path}, row {number}: {err}; wanted numbers") from err

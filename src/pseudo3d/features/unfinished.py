@@ -5,9 +5,9 @@ import json
 import logging
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -28,11 +28,29 @@ def name_of(item: Item) -> str:
     return item.name if isinstance(item, ScanItem) else str(item.path)
 
 
-def _part(item: Item) -> tuple[object, object]:
-    """Which part of its file a row is of."""
-    if isinstance(item, ScanItem):
-        return item.array, item.index
-    return item.start, item.end
+def entry_of(item: Item) -> str:
+    """What a row is called where one file has several: its name, and the span."""
+    if isinstance(item, ScanItem) or (item.start is None and item.end is None):
+        return name_of(item)
+    end = "its end" if item.end is None else f"{item.end:g} s"
+    return f"{name_of(item)}, {item.start or 0:g} s to {end}"
+
+
+def stamp_of(item: Item) -> str | None:
+    """Another one when the video or the span has changed; None when it is not there."""
+    try:
+        where, *rest = item.stamp()
+    except OSError:
+        return None
+    part = (item.array, item.index) if isinstance(item, ScanItem) else (item.start, item.end)
+    text = (str(where), *rest, *part)
+    return hashlib.sha256(repr(text).encode()).hexdigest()[:32]
+
+
+def content_of(items: Iterable[Item]) -> str:
+    """Another one when any of the videos has changed."""
+    stamps = sorted(filter(None, map(stamp_of, items)))
+    return hashlib.sha256(" ".join(stamps).encode()).hexdigest()[:32]
 
 
 @dataclass
@@ -83,18 +101,45 @@ class Unfinished:
     def finished(self, manifest: Manifest) -> FeatureSet:
         """The file, where it is already there and holds just what is asked for.
 
+        Rows come in the order of the list and with its labels, groups and splits, which may have
+        been corrected since; the file then gets them, too.
+
         Raises:
-            Pseudo3dError: it holds something else.
+            Pseudo3dError: it holds something else, or the videos have changed.
         """
         features = FeatureSet.load(self.out)
         self._check(features.meta, f"{self.out} is there and holds")
-        there = {*features.paths, *features.meta["missing"]}
-        if there != set(map(name_of, manifest.items)):
+        items = [i for i in manifest.items if entry_of(i) not in features.meta["missing"]]
+        rows = self._rows(features, items, len(manifest.items) - len(items))
+        if features.meta.get("content") not in (None, content_of(items)):
             raise Pseudo3dError(
-                f"{self.out} is there and holds other videos; write elsewhere or remove it"
+                f"{self.out} is there, and videos it was made of have changed since; write "
+                "elsewhere or remove it"
             )
+        told = replace(
+            features.select(rows),
+            labels=tuple(item.label or None for item in items),
+            groups=tuple(item.group for item in items),
+            splits=tuple(item.split for item in items),
+        )
+        names = ("paths", "labels", "groups", "splits", "spans")
+        if any(getattr(told, name) != getattr(features, name) for name in names):
+            told.save(self.out)
         shutil.rmtree(self.folder, ignore_errors=True)
-        return features
+        return told
+
+    def _rows(self, features: FeatureSet, items: list[Item], missing: int) -> list[int]:
+        """Number of the row of each item."""
+        spans = features.spans or ((None, None),) * len(features)
+        at = {key: i for i, key in enumerate(zip(features.paths, spans, strict=True))}
+        whole = (None, None)
+        keys = [(name_of(i), whole if isinstance(i, ScanItem) else (i.start, i.end)) for i in items]
+        if set(keys) != set(at) or missing != len(features.meta["missing"]):
+            raise Pseudo3dError(
+                f"{self.out} is there and holds other videos, or other spans of them; write "
+                "elsewhere or remove it"
+            )
+        return [at[key] for key in keys]
 
     def read(self, item: Item) -> VideoRows | None:
         """The rows of a video, if they are there and whole: numpy compares their checksums."""
@@ -118,12 +163,8 @@ class Unfinished:
 
     def _file(self, item: Item) -> Path | None:
         """Another name when the video has changed; None when it is not there."""
-        try:
-            where, *rest = item.stamp()
-        except OSError:
-            return None
-        text = (str(where), *rest, *_part(item))
-        return self.folder / f"{hashlib.sha256(repr(text).encode()).hexdigest()[:32]}.npz"
+        stamp = stamp_of(item)
+        return None if stamp is None else self.folder / f"{stamp}.npz"
 
     def close(self, features: FeatureSet) -> None:
         """Write the file, then remove the folder."""

@@ -57,18 +57,22 @@ class ActivityNet(Recognition):
         for name, count in COUNTS.items():
             wrong += expect(f"{name} videos", subsets[name], count)
         disk = Disk(root, "")
-        train, test, several = list[Entry](), list[Entry](), 0
+        train, test, several, told = list[Entry](), list[Entry](), 0, 0
         for key, video in database.items():
             labels = tuple(dict.fromkeys(note["label"] for note in video.get("annotations", ())))
             several += len(labels) > 1
             file = disk.named(f"v_{key}") or disk.named(key)
             if video["subset"] == "training":
-                train += self._training(key, video, file, labels)
+                found = self._training(key, video, file, labels)
+                train += [e for e in found if e.end is None or 0 <= (e.start or 0.0) < e.end]
+                told += len(found)
             elif video["subset"] == "validation":
                 test.append(Entry(name=key, path=file, labels=labels))
         notes = disk.note()
         if several:
             notes += (f"{several} videos have segments of several classes; each counts as right",)
+        if told > len(train):
+            notes += (f"{told - len(train)} segments end before they begin, and are left out",)
         classes = tuple(sorted({label for entry in (*train, *test) for label in entry.labels}))
         split = Split(name="validation", train=tuple(train), test=tuple(test))
         return Listing(root=root, classes=classes, splits=(split,), wrong=wrong, notes=notes)

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from pseudo3d.data.manifest import Item, read_manifest
+from pseudo3d.data.parting import units
 from pseudo3d.errors import ManifestError
 from pseudo3d.features.svm import group_folds
 from pseudo3d.protocols.base import Entry, Listing, Split, some
@@ -47,7 +48,9 @@ class Folds(Recognition):
         if lonely:
             notes.append(f"{lonely} of {len(entries)} videos have no group; each is its own")
         if manifest.skipped:
-            notes.append(f"{len(manifest.skipped)} files are no videos by their suffix")
+            notes.append(
+                f"{len(manifest.skipped)} files are no videos by their suffix, or in no class"
+            )
         given = self.by == "split"
         splits = _given(entries, manifest.items) if given else self._folds(entries)
         for split in splits:
@@ -56,7 +59,7 @@ class Folds(Recognition):
         return Listing(root=base, classes=manifest.classes, splits=splits, notes=tuple(notes))
 
     def _folds(self, entries: tuple[Entry, ...]) -> tuple[Split, ...]:
-        groups = [entry.group or f"file {entry.path}" for entry in entries]
+        groups = units([entry.item for entry in entries])
         names = sorted(set(groups))
         count = len(names) if self.by == "groups" else self.folds
         if count < 2 or count > len(names):

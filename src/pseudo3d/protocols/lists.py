@@ -1,14 +1,15 @@
 """Train and test lists as C3D and TSN (mmaction) have them."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pseudo3d.data.there import is_file
 from pseudo3d.errors import ManifestError, VideoError
-from pseudo3d.protocols.base import Entry, Listing, Split
-from pseudo3d.protocols.frames import frames_video
+from pseudo3d.protocols.base import Entry, Listing, Split, some
+from pseudo3d.protocols.frames import frames_video, pictures
 from pseudo3d.protocols.options import option
 from pseudo3d.protocols.reading import find, lines_of, wrong_line
 from pseudo3d.protocols.recognition import Recognition
@@ -52,6 +53,8 @@ class Lists(Recognition):
         if form == "auto":
             form = _form([line for lines in found for line in lines])
         notes = [f"the form of the lists is {form}"]
+        if form == "tsn":
+            notes += _miscounted(root, [line for lines in found for line in lines])
         if form == "c3d":
             notes.append("start frames are not used: clips are placed by the protocol")
         parts = [_entries(root, lines, names) for lines in found]
@@ -89,6 +92,19 @@ def _form(lines: list[Line]) -> Form:
     if small or max(times.values()) > 1 or any(path.endswith("/") for path, _, _ in lines):
         return "c3d"
     return "tsn"
+
+
+def _miscounted(root: Path, lines: list[Line]) -> list[str]:
+    """A note where folders do not hold as many frames as the list says."""
+    counts = {path: count for path, count, _ in lines if (root / path).is_dir()}
+    wrong = []
+    for path, count in counts.items():
+        with suppress(VideoError):  # told where it is read
+            if len(pictures(root / path)) != count:
+                wrong.append(path)
+    if not wrong:
+        return []
+    return [f"{len(wrong)} folders hold another number of frames than the list says: {some(wrong)}"]
 
 
 def _entries(root: Path, lines: list[Line], names: list[str] | None) -> tuple[Entry, ...]:

@@ -19,6 +19,7 @@ from pseudo3d.errors import ManifestError, VideoError, WeightsError, unknown
 from pseudo3d.features.extract import Extraction, extract
 from pseudo3d.features.fusion import fuse
 from pseudo3d.features.sources import Extractor
+from pseudo3d.features.unfinished import entry_of
 from pseudo3d.protocols.base import Entry, Listing, Progress, Split, some
 from pseudo3d.protocols.reading import clean
 
@@ -213,8 +214,8 @@ def vectors(
     how = Extraction(clips=clips, mirror=mirror)
     found = extract(extractor, manifest, how=how, out=out, progress=progress)
     failed = found.meta["missing"]
-    good = tuple(entry for entry in entries if str(entry.path) not in failed)
-    at = {item: i for i, item in enumerate(i for i in items if str(i.path) not in failed)}
+    good = tuple(entry for entry in entries if entry_of(entry.item) not in failed)
+    at = {item: i for i, item in enumerate(i for i in items if entry_of(i) not in failed)}
     if found.paths != tuple(str(item.path) for item in at):
         raise ManifestError(f"{len(found)} rows of features for {len(at)} videos; run again")
     if external is not None:
@@ -223,7 +224,7 @@ def vectors(
     return Vectors(
         layers={name: np.asarray(x)[rows] for name, x in found.layers.items()},
         entries=good,
-        missing={e.name: failed[str(e.path)] for e in entries if str(e.path) in failed},
+        missing={e.name: failed[key] for e in entries if (key := entry_of(e.item)) in failed},
     )
 
 

@@ -4,6 +4,7 @@ CSV, one row per scan and seed: `scan,unit,label,seed` and a column `prob:CLASS`
 """
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -93,7 +94,8 @@ def _by_seed(
             raise Pseudo3dError(f"{path}, line {number}: label {row['label']!r} is no class of it")
         try:
             found.setdefault(int(row.get("seed") or 0), []).append(row)
-            [float(row[f"prob:{name}"]) for name in classes]
+            if not all(math.isfinite(float(row[f"prob:{name}"])) for name in classes):
+                raise ValueError("a probability that is not finite")
         except (TypeError, ValueError) as err:
             raise Pseudo3dError(f"{path}, line {number}: {err}; wanted numbers") from err
     return found

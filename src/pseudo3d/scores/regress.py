@@ -89,7 +89,9 @@ def _r2(gap: Float[np.ndarray, " n"], real: Float[np.ndarray, " n"]) -> Statisti
         total = weights.sum(1)
         mean = weights @ real / total
         spread = weights @ (real - real.mean()) ** 2 / total - (mean - real.mean()) ** 2
-        share = 1 - (weights @ gap**2 / total) / np.where(spread > 0, spread, 1)
-        return np.where(spread > 0, share, nan)
+        # equal values leave a difference of rounded numbers, which may lie above 0
+        known = spread > 1e-12 * np.max(real**2, initial=0.0)
+        share = 1 - (weights @ gap**2 / total) / np.where(known, spread, 1)
+        return np.where(known, share, nan)
 
     return statistic

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pseudo3d.data.cache import Frames
 from pseudo3d.data.dataset import ClipSpec, view_indices
-from pseudo3d.data.decode import ANY_TEXT, first_frame
+from pseudo3d.data.decode import ANY_TEXT, decoded, first_frame
 from pseudo3d.data.pick import file_frames, index_file
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.video import stream_video
@@ -163,7 +163,7 @@ def _facts(path: Path, file: Any, limits: Limits) -> _Facts:
             f"{path} has frames {told}, this service takes {limits.pixels} pixels; scale it down",
         )
     stream.thread_type = "NONE"
-    turned = first_frame(path, file.decode(stream)).rotation % 180 != 0
+    turned = first_frame(path, decoded(file, stream)).rotation % 180 != 0
     return _Facts(
         float(stream.average_rate or 0), *((width, height) if turned else (height, width))
     )
