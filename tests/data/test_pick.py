@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import av
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -150,6 +151,21 @@ def test_packets_that_promise_too_much_are_found_out(tmp_path):
     whole = read_video(tmp_path / "a.mp4", size=24)
     assert pick.pick(frames, [3, 4]) is None
     assert torch.equal(frames.take(torch.tensor([3, 20])), whole.frames[:, [3, 20]])
+
+
+def test_where_the_end_is_missing_clips_are_spread_over_the_rest(tmp_path, caplog):
+    write_video(tmp_path / "a.mp4", numbered(30), fps=25)
+    index = index_file(tmp_path / "a.mp4")
+    step = index.stamps[1] - index.stamps[0]
+    more = index.stamps[-1] + step * np.arange(1, 31)
+    promised = pick.Index(
+        stamps=np.concatenate([index.stamps, more]), keys=index.keys, tick=index.tick
+    )
+    frames = file_frames(tmp_path / "a.mp4", promised, size=24)
+    whole = read_video(tmp_path / "a.mp4", size=24)
+    there = torch.linspace(0, 29, 60).round().long()
+    assert torch.equal(frames.take(torch.arange(60)), whole.frames[:, there])
+    assert "a.mp4: 30 of 60 frames decode" in caplog.text
 
 
 def test_a_cut_file_is_read_whole(tmp_path):

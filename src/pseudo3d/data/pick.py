@@ -4,6 +4,7 @@ The packets of a file say when its frames are shown without decoding any; a want
 the frames from its key frame on. Where packets cannot be trusted, the file is read whole.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,10 +16,20 @@ import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
-from pseudo3d.data.decode import LOOSE, NEAR, Source, decoded, opened, packets, size_of
+from pseudo3d.data.decode import (
+    LOOSE,
+    NEAR,
+    Source,
+    decoded,
+    name_of,
+    opened,
+    packets,
+    size_of,
+)
 from pseudo3d.data.sampling import nearest
 from pseudo3d.data.video import image_of, read_video
 
+_log = logging.getLogger(__name__)
 # One packet is one shown frame; other codecs hide frames or code two at once.
 _PLAIN = {"av1", "ffv1", "h264", "hevc", "mjpeg", "vp9"}
 _LARGEST = 2**28  # bytes of a file whose packets are read through, a quarter of a second
@@ -98,9 +109,25 @@ class FileFrames:
         found = self.picked(indices)
         if found is None:  # the packets promised frames that do not come
             whole = read_video(self.path, size=self.size, gray=self.gray)
-            shown = nearest(whole.times, self.times)
+            shown = self._instead(whole.times)
             found = [whole.frames[:, shown[index]] for index in indices]
         return found
+
+    def _instead(self, times: Float64[Tensor, " n"]) -> Int64[Tensor, " m"]:
+        """For each frame that was promised the number of one of those that came.
+
+        Where the end is missing, the same share of what is there: not its last frame again and
+        again.
+        """
+        came = int((times < float(self.times[-1]) + NEAR).sum())
+        first = int((times < float(self.times[0]) - NEAR).sum())
+        if float(times[-1]) >= float(self.times[-1]) - NEAR or came <= first:
+            return nearest(times, self.times)
+        _log.warning(
+            "%s: %d of %d frames decode; clips are taken from those",
+            name_of(self.path), came - first, len(self.times),
+        )  # fmt: skip
+        return torch.linspace(first, came - 1, len(self.times)).round().long()
 
     def picked(self, indices: Sequence[Tensor]) -> list[UInt8[Tensor, "c t h w"]] | None:
         """`clips`, or None where the file does not hold what its packets promise."""
