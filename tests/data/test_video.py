@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from pseudo3d.data.decode import opened, turned, upright
+from pseudo3d.data.survey import survey
 from pseudo3d.data.video import (
     VideoWriter,
     probe,
@@ -304,3 +305,26 @@ def test_frames_leave_memory_without_the_garbage_collector(tmp_path):
         assert gc.collect() < 40  # less than one object for each frame
     finally:
         gc.enable()
+
+
+def test_a_trim_without_encoding_anew_is_no_loss(tmp_path):
+    """What comes before the cut stays in the file from the key frame on; an edit list hides it."""
+    write_video(tmp_path / "long.mp4", torch.randint(255, (3, 40, 32, 32), dtype=torch.uint8), 10)
+    with (
+        av.open(str(tmp_path / "long.mp4")) as source,
+        av.open(str(tmp_path / "cut.mp4"), "w") as out,
+    ):
+        ours = source.streams.video[0]
+        stream, begin = out.add_stream_from_template(ours), None
+        for packet in source.demux(ours):
+            if packet.dts is None or (begin is None and not (packet.pts and packet.is_keyframe)):
+                continue
+            begin = begin or packet.pts + round(0.3 / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts - begin, packet.dts - begin, stream
+            out.mux(packet)
+    video = read_video(tmp_path / "cut.mp4")
+    assert video.info.declared_frames > video.frames.shape[1]
+    assert video.problem is None
+    (report,) = survey([tmp_path / "cut.mp4"])
+    assert report.problem is None
+    assert report.declared_frames == report.decoded_frames

@@ -125,6 +125,16 @@ def decoded(container: Any, stream: Any) -> Iterator[Any]:
         yield from packet.decode()
 
 
+def hidden_frames(source: Source) -> int:
+    """Frames in the file that its edit list does not show, as a trim without re-encoding leaves.
+
+    Raises:
+        VideoError: the file cannot be opened.
+    """
+    with opened(source) as (container, stream):
+        return sum(packet.is_discard for packet in packets(container, stream))
+
+
 def first_frame(path: Path, frames: Iterator[Any]) -> Any:
     """Decode one frame, or say that there is none."""
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 
-from pseudo3d.data.decode import Source, decoded, name_of, open_stream, size_of
+from pseudo3d.data.decode import Source, decoded, hidden_frames, name_of, open_stream, size_of
 from pseudo3d.data.manifest import Manifest, read_manifest
 from pseudo3d.data.shards.read import is_shards, read_shards
 from pseudo3d.data.shards.storage import is_remote
@@ -77,14 +77,14 @@ def _survey_file(source: Source) -> FileReport:
                 return replace(report, error="no video stream")
             if stream.codec_context is None:
                 return replace(report, error="open:unknown codec")
-            return _decode(report, container, stream)
+            return _decode(source, report, container, stream)
     except (av.FFmpegError, OSError) as err:
         return replace(report, error=f"open:{type(err).__name__}")
     except VideoError:
         return replace(report, error="open:frames too large")
 
 
-def _decode(report: FileReport, container: Any, stream: Any) -> FileReport:
+def _decode(source: Source, report: FileReport, container: Any, stream: Any) -> FileReport:
     count, rotation, error = 0, 0, None
     stamps: list[int] = []
     try:
@@ -96,14 +96,16 @@ def _decode(report: FileReport, container: Any, stream: Any) -> FileReport:
                 stamps.append(frame.pts)
     except av.FFmpegError as err:
         error = f"decode:{type(err).__name__}"
-    codec = stream.codec_context
+    codec, declared = stream.codec_context, stream.frames
+    if error is None and 0 < count < declared:
+        declared -= hidden_frames(source)
     return replace(
         report,
         codec=codec.name,
         pixel_format=codec.format.name if codec.format else None,
         width=codec.width,
         height=codec.height,
-        declared_frames=stream.frames,
+        declared_frames=declared,
         decoded_frames=count,
         rotation=rotation,
         variable_rate=_varies(stamps, float(stream.time_base)),

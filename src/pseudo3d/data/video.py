@@ -24,6 +24,7 @@ from pseudo3d.data.decode import (
     decoded,
     first_frame,
     frames_from,
+    hidden_frames,
     name_of,
     opened,
     timed,
@@ -193,16 +194,16 @@ def stream_video(
         except av.FFmpegError as err:
             problem = f"decoding fails after {count} frames ({type(err).__name__})"
         if whole and problem is None:
-            problem = _loss(info, count)
+            problem = _loss(source, info.declared_frames, count)
         if not images:
             raise VideoError(_no_frames(name, start, end, last, problem))
         yield _video(images, times, info, problem)
 
 
-def _loss(info: VideoInfo, count: int) -> str | None:
-    if count >= info.declared_frames:
-        return None
-    return f"silent loss: {info.declared_frames} frames declared, {count} decoded"
+def _loss(source: Source, declared: int, count: int) -> str | None:
+    if count < declared:
+        declared -= hidden_frames(source)
+    return f"silent loss: {declared} frames declared, {count} decoded" if count < declared else None
 
 
 def _check_request(chunk: int, start: float, end: float | None, size: Any) -> None:
