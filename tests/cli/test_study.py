@@ -7,6 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from pseudo3d.cli import report, study, train
+from pseudo3d.errors import Pseudo3dError
 
 SMALL = ("--frames", 2, "--size", 16, "--epochs", 1, "--threads", 1)
 
@@ -38,6 +39,16 @@ def test_study_prints_the_table_and_what_it_finds(run, films, tmp_path):
     found = json.loads(again.stdout)
     assert [row["title"] for row in found["rows"]] == ["p3d_nano", "resnet_nano"]
     assert found["plan"]["videos"]["test"] > 0
+
+
+def test_a_misspelled_network_is_refused_before_any_is_trained(films, tmp_path):
+    words = ("study", films, "--out", tmp_path / "s", "--models", "p3d_nano", "--models", "p3d_nno")
+    app = typer.Typer()
+    study.add_to(app)
+    app.callback()(lambda: None)
+    with pytest.raises(Pseudo3dError, match="unknown model: 'p3d_nno'"):
+        CliRunner().invoke(app, [str(word) for word in (*words, *SMALL)], catch_exceptions=False)
+    assert not (tmp_path / "s").exists()
 
 
 def test_report_is_written_by_train_and_again(run, films, tmp_path):

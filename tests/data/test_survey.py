@@ -27,7 +27,9 @@ def test_every_column_of_every_odd_file_is_as_expected(shared_data):
     odd = shared_data / "videos/odd"
     with (odd / "expected.csv").open(newline="") as file:
         expected = {row["file"]: row for row in csv.DictReader(file)}
-    found = {report.file: as_written(report) for report in survey_data(odd).reports}
+    reports = survey_data(odd).reports
+    found = {report.file: as_written(report) for report in reports}
+    assert all(row.pop("fps") or not row["decoded_frames"] for row in found.values())
     assert found == expected
     assert len(found) == 45
 

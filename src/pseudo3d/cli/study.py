@@ -65,7 +65,10 @@ def study(
     use_threads(threads)
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.explain.study import Study, Variant, block_study
+    from pseudo3d.models import default_config
 
+    for name in (*(models or ()), model):
+        default_config(name)  # refuses an unknown one now, not after the training of others
     changes = {**key_values(set_ or []), **({"epochs": epochs} if epochs else {})}
     whole = read_manifest(data)
     parts = divide(whole, hold_out or [], [], 0)

@@ -56,7 +56,10 @@ class Manifest:
             ManifestError: no item is in that split.
         """
         if not self.splits:
-            raise ManifestError(f"no split {name!r}: the data name none; add a `split` column")
+            raise ManifestError(
+                f"no split {name!r}: the data name none. Give the manifest.csv that training left, "
+                "add a `split` column, or take --split all"
+            )
         if name not in self.splits:
             raise ManifestError(unknown("split", name, self.splits))
         return self._only(item.split == name for item in self.items)

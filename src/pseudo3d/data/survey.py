@@ -32,6 +32,7 @@ class FileReport:
     declared_frames: int | None = None  # 0 when the container does not say
     decoded_frames: int | None = None
     rotation: int | None = None  # degrees counterclockwise that bring the coded frame upright
+    fps: float | None = None  # Hz, mean
     variable_rate: bool | None = None
     start_s: float | None = None  # s, presentation time of the first frame, to 1 ms
     error: str | None = None  # stage and kind, as "decode:InvalidDataError"
@@ -108,6 +109,7 @@ def _decode(source: Source, report: FileReport, container: Any, stream: Any) -> 
         declared_frames=declared,
         decoded_frames=count,
         rotation=rotation,
+        fps=round(float(stream.average_rate or 0), 3),
         variable_rate=_varies(stamps, float(stream.time_base)),
         start_s=round(float(stamps[0] * stream.time_base), 3) if stamps else None,
         error=error,

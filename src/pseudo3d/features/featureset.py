@@ -119,8 +119,11 @@ class FeatureSet:
         """
         known = sorted({s for s in self.splits if s is not None})
         if name not in known:
-            hint = unknown("split", name, known) if known else f"no split {name!r}: there is none"
-            raise ManifestError(hint)
+            bare = (
+                f"no split {name!r}: the list named none. Take features of the manifest.csv that "
+                "training left, or score them with --leave-out or --folds"
+            )
+            raise ManifestError(unknown("split", name, known) if known else bare)
         return self.select([split == name for split in self.splits])
 
     def save(self, path: str | Path) -> Path:

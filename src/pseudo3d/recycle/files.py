@@ -82,7 +82,7 @@ def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], str | None]:
     return tensors, about.get(METADATA_KEY)
 
 
-def _damaged(path: Path, err: BaseException) -> WeightsError:
+def _damaged(path: Path, err: BaseException | str) -> WeightsError:
     size = path.stat().st_size
     cause = "the file is empty" if size == 0 else str(err).strip().partition("\n")[0][:160]
     return WeightsError(
@@ -98,8 +98,8 @@ def _unpickle(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as err:  # a damaged pickle fails in any way; none of them is ours
         found = re.search(r"GLOBAL (\S+)", str(err))
-        if found is None:
-            raise _damaged(path, err) from err
+        if found is None:  # torch's own words tell how to switch its safe reader off
+            raise _damaged(path, "torch cannot read it") from err
         raise WeightsError(
             f"{path}: needs code to be run to be read ({found[1]}), which pseudo3d never does. "
             "Where you trust it, write the tensors alone: "
