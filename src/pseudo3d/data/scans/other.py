@@ -1,7 +1,6 @@
 """NRRD and MHA through SimpleITK; npy and npz with numpy alone."""
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -12,6 +11,7 @@ from jaxtyping import Float64, Shaped
 from torch import Tensor
 
 from pseudo3d.data.npz import array_in, check_header, header_in, names_in, opened_npz
+from pseudo3d.data.scans.metaimage import header_fault
 from pseudo3d.data.scans.pick import pick
 from pseudo3d.data.scans.scan import LPS, ScanError, exact, note, reversed_axes
 from pseudo3d.data.scans.source import Peek, Source
@@ -21,8 +21,6 @@ MOST_CHANNELS = 32  # a first axis longer than this is a stack of volumes, not c
 GEOMETRY = ("affine", "spacing")  # names an npz may give beside its voxels
 _TYPES = {"8-bit unsigned integer": "uint8", "8-bit signed integer": "int8",
           "16-bit signed integer": "int16"}  # fmt: skip
-_HEADER = 2**16  # bytes in which a MetaImage names its axes
-_AXES = re.compile(rb"NDims[ \t]*[=:]?[ \t]*([^\s]*)")
 # numpy reads the header of an array as Python
 _DAMAGE = (
     ValueError, EOFError, OSError, SyntaxError, TokenError, TypeError, OverflowError,
@@ -105,12 +103,8 @@ class Mha(Itk):
     reader = "MetaImageIO"
 
     def _reader(self) -> Any:
-        with self.path.open("rb") as file:
-            axes = _AXES.findall(file.read(_HEADER).partition(b"ElementDataFile")[0])
-        if any(count not in (b"2", b"3", b"4") for count in axes):  # ITK would not come back
-            raise ScanError(
-                f"{self.path}: NDims is {axes[-1].decode('ascii', 'replace')!r}; wanted 2, 3 or 4"
-            )
+        if (fault := header_fault(self.path)) is not None:
+            raise ScanError(f"{self.path}: {fault}; the file is damaged, copy it again")
         return super()._reader()
 
 
