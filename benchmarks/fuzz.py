@@ -31,6 +31,7 @@ HANG = 10.0  # s of processor time
 STUCK = 120.0  # s by the clock in which nothing ends, on a machine that may be busy
 MEMORY = 2**30  # bytes on top of what the libraries hold
 LONGEST = 2**16  # bytes of an input
+SLICE = 240.0  # s of one process: atheris keeps what instrumented code compares, frames too
 OURS = ("pseudo3d", "nibabel", "pydicom")  # whose branches are counted
 _WORDS = (0, 1, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1)
 
@@ -126,7 +127,7 @@ def mutate(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
     return bytes(out[:LONGEST])
 
 
-def child(name: str, home: Path, seconds: float, number: int, plain: bool) -> None:
+def child(name: str, home: Path, corpus: Path, seconds: float, number: int, plain: bool) -> None:
     """Fuzz one target until the time is over."""
     warnings.simplefilter("ignore")
     guided = not plain and find_spec("atheris") is not None
@@ -139,9 +140,8 @@ def child(name: str, home: Path, seconds: float, number: int, plain: bool) -> No
         from pseudo3d.data.limits import confine
 
         target = TARGETS[name]
-        work, corpus = home / "work", home / "corpus"
+        work = home / "work"
         work.mkdir(exist_ok=True)
-        corpus.mkdir(exist_ok=True)
         seeds = list(target.seeds(work))
         kept = ROOT / "tests" / "hostile" / "seeds" / name
         seeds += [path.read_bytes() for path in sorted(kept.glob("*.bin"))]
@@ -184,13 +184,15 @@ def fuzz(name: str, seconds: float, findings: Path, plain: bool) -> dict[str, An
     found: set[str] = set()
     engine = "mutation" if plain or find_spec("atheris") is None else "atheris"
     begun, worked = time.monotonic(), _children_worked()
+    corpus = tempfile.TemporaryDirectory(prefix="p3d-corpus-", dir=_shared_memory())
     for number in range(1, 1000):
-        left = seconds - (time.monotonic() - begun)
+        left = min(seconds - (time.monotonic() - begun), SLICE)
         if left < 1:
             break
         with tempfile.TemporaryDirectory(prefix="p3d-fuzz-", dir=_shared_memory()) as folder:
             home = Path(folder)
-            told = ["--child", name, "--home", folder, "--seconds", str(left)]
+            told = ["--child", name, "--home", folder, "--corpus", corpus.name]
+            told += ["--seconds", str(left)]
             told += ["--number", str(number), *(["--plain"] if plain else [])]
             command = [sys.executable, __file__, *told]
             with (
@@ -206,6 +208,7 @@ def fuzz(name: str, seconds: float, findings: Path, plain: bool) -> dict[str, An
             _keep(home, findings / name, how)
             if how:
                 found.add(how)
+    corpus.cleanup()
     hangs = sum("hang" in key for key in found)
     return {
         "target": name, "engine": engine, "seconds": round(time.monotonic() - begun),
@@ -252,12 +255,13 @@ def main() -> None:
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"))
     parser.add_argument("--plain", action="store_true", help="without atheris")
     parser.add_argument("--dry", action="store_true", help="no row is recorded")
-    for name in ("--child", "--home"):
+    for name in ("--child", "--home", "--corpus"):
         parser.add_argument(name, default="", help=argparse.SUPPRESS)
     parser.add_argument("--number", type=int, default=1, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        child(given.child, Path(given.home), given.seconds, given.number, given.plain)
+        home, corpus = Path(given.home), Path(given.corpus)
+        child(given.child, home, corpus, given.seconds, given.number, given.plain)
         return
     from hostile.targets import TARGETS
     from record import record

@@ -11,6 +11,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_dir(path: Path) -> bool:
+    """Like `Path.is_dir`, in the same way."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def exists(path: Path) -> bool:
     """Like `Path.exists`, in the same way."""
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pseudo3d.data.there import is_file
+from pseudo3d.data.there import is_dir, is_file
 from pseudo3d.errors import ManifestError, VideoError
 from pseudo3d.protocols.base import Entry, Listing, Split, some
 from pseudo3d.protocols.frames import frames_video, pictures
@@ -96,7 +96,7 @@ def _form(lines: list[Line]) -> Form:
 
 def _miscounted(root: Path, lines: list[Line]) -> list[str]:
     """A note where folders do not hold as many frames as the list says."""
-    counts = {path: count for path, count, _ in lines if (root / path).is_dir()}
+    counts = {path: count for path, count, _ in lines if is_dir(root / path)}
     wrong = []
     for path, count in counts.items():
         with suppress(VideoError):  # told where it is read
@@ -131,7 +131,7 @@ def _entries(root: Path, lines: list[Line], names: list[str] | None) -> tuple[En
 
 def _video(root: Path, name: str) -> Path | None:
     path = root / name
-    if path.is_dir():
+    if is_dir(path):
         try:
             return frames_video(path, root / "from_frames" / f"{name.strip('/')}.mp4")
         except VideoError:
