@@ -66,9 +66,10 @@ def test_options_reach_the_settings(asked, weights):
         weights, "--port", 0, "--upload", "1.5MB", "--memory", "300MB", "--seconds", 5, "--frames",
         7, "--pixels", 9, "--decode", 3, "--timeout", 4, "--queue", 2, "--cameras", 1,
         "--decoders", 3, "--batch", 5, "--window", 1.5, "--hop", 0.5, "--precision", "bf16",
-        "--runtime", "torch", "--threads", 1,
+        "--runtime", "torch", "--threads", 1, "--public-host", "clips.example.org",
     )  # fmt: skip
     limits = found.limits
+    assert found.public_host == "clips.example.org"
     assert (limits.upload_bytes, limits.memory) == (3 * 2**19, 300 * 2**20)
     assert (limits.seconds, limits.frames, limits.pixels, limits.decode_seconds) == (5, 7, 9, 3)
     assert (found.timeout, found.queue, found.streams, found.decoders) == (4, 2, 1, 3)

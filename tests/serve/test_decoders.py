@@ -19,7 +19,7 @@ from pseudo3d.engine.windows import Windows
 from pseudo3d.serve.attention import Samples, framed
 from pseudo3d.serve.child import CalledOff, Decoder
 from pseudo3d.serve.cutting import Cutting, cut
-from pseudo3d.serve.decoders import Decoders
+from pseudo3d.serve.decoders import Child, Decoders
 from pseudo3d.serve.films import Window
 from pseudo3d.serve.problems import Problem
 from pseudo3d.serve.settings import Limits
@@ -32,8 +32,8 @@ PRE = Preprocessing(frames=6, resize=30, size=(24, 24), mean=(0.4,) * 3, std=(0.
 def told(limits):
     """What a decoder is told at its start."""
     return {
-        "input": "video", "weights": "none", "preprocessing": PRE.to_dict(), "trained": [1.5, 2.0],
-        "window": None, "hop": None, "limits": limits,
+        "input": "video", "weights": "none", "sha256": "", "preprocessing": PRE.to_dict(),
+        "trained": [1.5, 2.0], "window": None, "hop": None, "limits": limits,
     }  # fmt: skip
 
 
@@ -113,6 +113,35 @@ def test_a_file_that_does_not_say_how_long_it_is_is_counted(
     with pytest.raises(Problem, match=word) as stop:
         list(cut(part, how))
     assert stop.value.code == "too_large"
+
+
+@pytest.mark.parametrize("kind", ["end", "error", "off", "picture"])
+def test_a_job_that_was_over_when_it_was_called_off_costs_no_process(kind):
+    """A picture is its job's only message; one that is sent already is such an end."""
+
+    class Heard(Child):
+        def __init__(self, message):
+            self.message, self.killed = message, False
+
+        def _signal(self, number):
+            pass
+
+        async def receive(self):
+            if self.message is None:
+                await asyncio.sleep(60)
+            message, self.message = self.message, None
+            return message
+
+        async def kill(self):
+            self.killed = True
+
+    async def main():
+        child = Heard(Message({"type": kind, "job": 4, "fit": True}))
+        async with asyncio.timeout(1):
+            await child.call_off(4)
+        return child.killed
+
+    assert asyncio.run(main()) is False
 
 
 def test_a_signal_waits_until_a_message_is_whole():

@@ -13,6 +13,7 @@ from pseudo3d.engine.segments import SegmentRule, segment_windows, segments_of
 from pseudo3d.engine.windows import Cutter, Piece, Windows
 from pseudo3d.features.sources import open_extractor
 from pseudo3d.weights import load
+from serve.serving import assert_same
 
 
 def test_an_explanation_covers_every_frame_and_the_whole_picture(running, films):
@@ -62,6 +63,25 @@ def test_segments_alone_are_those_of_the_library_also_of_a_short_video(
         assert ours["start"] == pytest.approx(theirs.start, abs=2e-3)
         assert ours["end"] == pytest.approx(theirs.end, abs=2e-3)
         assert ours["score"] == pytest.approx(theirs.score, abs=1e-4)
+
+
+@pytest.mark.parametrize("which", [0, 3])
+def test_segments_with_a_prediction_are_those_asked_for_alone(
+    running, weights, films, which, monkeypatch
+):
+    low = SegmentRule(threshold=0.25, shortest=0.0)  # of four classes: there is always one
+    monkeypatch.setattr("pseudo3d.engine.segments.SegmentRule", lambda: low)
+    found = running.post(films[which], segments=True, top=4).json()
+    assert found["segments"]
+    assert found["segments"] == running.post(films[which], "/segments").json()["segments"]
+    net = load(weights)  # and the rest is what `p3d predict --segments` says
+    assert_same(found, predict(net, films[which], windows=segment_windows(net)))
+
+
+def test_without_segments_a_short_video_is_one_window(running, films):
+    found = running.post(films[0]).json()
+    assert len(found["timeline"]) == 1
+    assert found["segments"] is None
 
 
 def test_features_are_those_of_the_library(running, weights, films):

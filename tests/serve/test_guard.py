@@ -1,9 +1,13 @@
 """Who may ask: host, origin, token; and what the answers tell browsers."""
 
 import json
+import socket
 
 import pytest
 
+from pseudo3d.errors import Pseudo3dError
+from pseudo3d.serve.guard import Guard
+from pseudo3d.serve.problems import Problem
 from pseudo3d.serve.settings import Settings
 from serve.serving import raw, refused, serving, until
 
@@ -149,3 +153,86 @@ def test_the_model_card_says_what_the_network_is_and_no_path(running, weights):
     }  # fmt: skip
     assert (card["token_required"], card["research_use_only"]) == (False, True)
     assert str(weights.parent) not in json.dumps(card)
+
+
+def post(found, film, **headers):
+    with film.open("rb") as file:
+        return found.client.post("/predict", files={"file": file}, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def proxied(weights):
+    """A service for this machine with a proxy before it; of no network, nothing needs one."""
+    empty = weights.with_name("none.safetensors")
+    with serving(
+        Settings(weights=empty, port=0, public_host="Clips.example.org"), wait=False
+    ) as found:
+        until(lambda: found.service.model.error)
+        yield found
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "clips.example.org"])
+def test_a_page_behind_a_proxy_may_use_the_service(proxied, films, host):
+    """Whether the proxy passes the name on or asks by the address of this machine."""
+    assert proxied.client.get("/", headers={"Host": host}).status_code == 200
+    answer = post(proxied, films[0], Host=host, Origin="https://clips.example.org")
+    refused(answer, 503, "not_ready")  # the guard let it in
+    for origin in ("https://evil.example", "https://clips.example.org:9", "https://example.org"):
+        refused(post(proxied, films[0], Host=host, Origin=origin), 403, "unauthorized")
+    with connect(
+        f"ws://127.0.0.1:{proxied.port}/stream", origin="https://clips.example.org"
+    ) as plug:
+        plug.send("{}")
+        assert json.loads(plug.recv(timeout=60))["error"]["code"] == "not_ready"
+
+
+def test_other_names_are_refused_behind_a_proxy_too(proxied):
+    answer = proxied.client.get("/model", headers={"Host": "evil.example"})
+    refused(answer, 421, "bad_request", "--public-host")
+
+
+@pytest.mark.parametrize("name", ["https://a.example", "a.example/x", "", "a b", "a.example:x"])
+def test_a_public_host_is_a_name(weights, name):
+    with pytest.raises(Pseudo3dError, match="public host"):
+        Settings(weights=weights, public_host=name)
+
+
+def guard(**how):
+    return Guard(None, Settings(weights=None, **how), None)
+
+
+def asked(host):
+    """A page that was loaded from `host` asks the same `host`."""
+    headers = [(b"host", host.encode()), (b"origin", b"http://" + host.encode())]
+    return {"type": "http", "method": "POST", "path": "/predict", "headers": headers}
+
+
+def test_without_a_token_names_of_other_sites_are_refused_at_every_address():
+    door = guard(host="0.0.0.0", insecure=True, public_host="clips.example.org")
+    with pytest.raises(Problem, match=r"'evil.example:8000' is no name of this service") as stop:
+        door.check(asked("evil.example:8000"))
+    assert stop.value.status == 421
+    own = socket.gethostname()
+    for host in ("10.0.0.7:8000", "[fe80::1]:8000", "localhost:8000", own, "clips.example.org"):
+        door.check(asked(host))
+    for host in ("", "10.0.0.7.evil.example", "::"):
+        with pytest.raises(Problem):
+            door.check(asked(host))
+
+
+def test_with_a_token_any_name_may_lead_to_the_service():
+    guard(host="0.0.0.0", token=TOKEN).check(asked("evil.example"))
+
+
+@pytest.mark.parametrize(
+    "token", ["pässwort-lang", " spaces-first", "a-token\nof-two-lines", "a\ttab-----"]
+)
+def test_a_token_that_not_every_client_can_send_is_refused(weights, token):
+    with pytest.raises(Pseudo3dError, match="letters, digits and signs") as stop:
+        Settings(weights=weights, token=token)
+    assert token not in str(stop.value)
+
+
+@pytest.mark.parametrize("token", ["pässwort-lang", "\ud800", 7, None])
+def test_what_cannot_be_the_token_is_another_one(token):
+    assert not guard(token=TOKEN).right(token)

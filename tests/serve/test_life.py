@@ -1,8 +1,10 @@
 """The service over its life: before the network is there, when it is full, when decoders die."""
 
 import os
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from pseudo3d.engine.predict import predict
 from pseudo3d.serve.metrics import resident
 from pseudo3d.serve.model import Model
 from pseudo3d.serve.settings import Settings
-from pseudo3d.serve.upload import sweep
+from pseudo3d.serve.upload import Folder, sweep
 from serve.serving import HEAD, assert_same, refused, request, serving, until
 
 
@@ -188,3 +190,25 @@ def test_other_machines_are_let_in_with_a_token_only(weights, host):
         Settings(weights=weights, host=host)
     assert Settings(weights=weights, host=host, token="long-enough").loopback is False
     assert Settings(weights=weights, host=host, insecure=True).token is None
+
+
+def test_a_folder_of_uploads_that_was_tidied_away_is_made_anew(running, films):
+    before = running.service.folder.path
+    shutil.rmtree(before)
+    for _ in range(2):
+        answer = running.post(films[0])
+        assert answer.status_code == 200, answer.text
+    until(running.empty)
+    assert stat.S_IMODE(running.service.folder.path.stat().st_mode) == 0o700
+
+
+def test_what_stands_in_the_place_of_a_tidied_folder_is_not_used():
+    folder = Folder()
+    try:
+        first = folder.fresh().parent
+        shutil.rmtree(first)
+        again = folder.fresh()
+        assert again.parent != first
+        assert stat.S_IMODE(again.parent.stat().st_mode) == 0o700
+    finally:
+        folder.remove()

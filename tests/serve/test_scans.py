@@ -14,6 +14,7 @@ from pseudo3d.engine.volumes.ready import ready
 from pseudo3d.models import create_model
 from pseudo3d.serve.problems import Problem
 from pseudo3d.serve.scans import look
+from pseudo3d.serve.schema import Prediction
 from pseudo3d.serve.settings import Settings
 from pseudo3d.weights import save
 from serve.serving import refused, serving
@@ -59,6 +60,17 @@ def test_a_scan_gets_the_answer_of_predict_scan_a_curve_and_a_page(scan_weights,
     assert "mine" in page
     assert str(volume.parent) not in page + json.dumps(found)
     assert list(volume.parent.iterdir()) == [volume]
+
+
+def test_slices_that_the_network_did_not_look_at_have_no_value(scan_weights, tmp_path):
+    """It looks at 12 of 20."""
+    np.savez(tmp_path / "tall.npz", image=np.ones((20, 16, 16), np.uint8))
+    (message,) = look(
+        tmp_path / "tall.npz", ready(scan_weights), asked(tmp_path / "tall.npz"), 2**30
+    )
+    told = json.loads(json.dumps(message.facts["answer"], allow_nan=False))
+    assert [v is None for v in told["curve"]] == [True] * 4 + [False] * 12 + [True] * 4
+    assert Prediction.model_validate(told).curve == told["curve"]
 
 
 def test_one_scan_of_a_file_with_several_is_chosen(scan_weights, tmp_path):

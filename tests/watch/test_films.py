@@ -1,5 +1,7 @@
 """Clips with what came before them, recordings in parts: complete files or none."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -104,6 +106,35 @@ def test_a_clip_holds_what_came_before_and_after(tmp_path):
     assert report["frames"] == 16
     assert report["seconds"] == pytest.approx(1.5, abs=2e-3)
     assert notes == []
+
+
+def test_a_clip_begins_before_an_event_that_is_told_late(tmp_path):
+    notes, told = Said(), Said()
+    recorder = Recorder(Keeping(clips=tmp_path, before=0.5, after=0), notes, told, hold=3.0)
+    for frame in frames(range(0, 200, 4)):
+        recorder.add("a", frame, None)
+        if frame.number == 41:  # 104.0 s, as --hold 3 has it
+            recorder.begin("a", "x", 101.0)
+    recorder.close()
+    lights, _ = lights_of(told[0]["path"])
+    assert lights[0] == pytest.approx(20, abs=5)  # the frame of 100.5 s
+    assert notes == []
+
+
+def test_it_is_said_once_when_there_is_no_room_for_what_came_before(tmp_path, monkeypatch):
+    size = len(plain(0).tobytes())
+    monkeypatch.setattr(recorders, "Ring", partial(Ring, room=size))
+    notes, told = Said(), Said()
+    recorder = Recorder(Keeping(clips=tmp_path, before=2.0, after=0.1), notes, told)
+    for frame in frames(range(100)):
+        recorder.add("a", frame, None)
+        if frame.number in (5, 50, 90):
+            recorder.begin("a", f"x{frame.number}", frame.taken)
+            recorder.end("a", f"x{frame.number}", frame.taken)
+    recorder.close()
+    assert len(told) == 3
+    assert len(notes) == 1  # at the second: until the first, everything fits
+    assert "hold less than the 3 s before an event; clips begin later" in notes[0]
 
 
 def test_clips_of_events_that_go_on_are_cut_and_finished(tmp_path):

@@ -1,6 +1,8 @@
 """What a user writes becomes a source; no name gives a password away."""
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +58,11 @@ def test_other_addresses_are_refused(text, words):
 def test_a_missing_file_is_said_with_the_place_searched():
     with pytest.raises(FileNotFoundError, match=r"nowhere\.mp4: no such file.*searched in"):
         parse_source("nowhere.mp4")
+
+
+def test_a_file_whose_name_is_not_utf8_gets_a_name_that_can_be_written(tmp_path):
+    path = os.path.join(tmp_path, os.fsdecode(b"caf\xe9.mp4"))  # noqa: PTH118 (bytes in a name)
+    Path(path).write_bytes(b"x")
+    found = parse_source(path)
+    assert found.name == r"caf\udce9"
+    assert found.url == path

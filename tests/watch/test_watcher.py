@@ -45,8 +45,8 @@ class Hearing:
         ]
 
 
-def watch(live, hearing, sources, keeping=None, seconds=30.0, decisions=False):
-    plan = Plan(rules=RULES, keeping=keeping or Keeping(), decisions=decisions)
+def watch(live, hearing, sources, keeping=None, seconds=30.0, decisions=False, rules=RULES):
+    plan = Plan(rules=rules, keeping=keeping or Keeping(), decisions=decisions)
     hearing.watcher = Watcher(live, plan, hearing.tell, hearing.notes.append, [hearing])
     meters = hearing.watcher.run(parse_sources(sources), seconds)
     assert all(seat.feed._process is None for seat in hearing.watcher.seats)
@@ -77,6 +77,18 @@ def test_an_event_is_raised_told_and_its_clip_saved(live, serve, scenes, tmp_pat
     assert meter.to_dict()["latency_p50_ms"] > 0
     assert {caption.label for _, _, caption, _ in hearing.frames if caption} == {"dark", "light"}
     assert any(caption.alarm for _, _, caption, _ in hearing.frames if caption)
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_the_clip_of_an_event_that_is_held_back_shows_its_beginning(live, serve, scenes, tmp_path):
+    camera = serve(scenes((40, 1.2), (200, 4.0), (40, 60)))
+    hearing = Hearing(lambda heard: heard.of("clip"))
+    keeping = Keeping(clips=tmp_path, before=0.5, after=0.3)
+    rules = (Rule(label="light", on=0.8, off=0.5, release=0.1, hold=2.0),)
+    watch(live, hearing, [f"door={camera.url}"], keeping, rules=rules)
+    (clip,) = hearing.of("clip")
+    lights = read_video(clip["path"]).frames.float().mean((0, 2, 3))
+    assert lights[0] < 60
 
 
 @pytest.mark.usefixtures("in_threads")

@@ -9,7 +9,9 @@ from pseudo3d.cli.common import Threads, note, progress_bar, say, use_threads
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
+    out: Annotated[
+        Path, typer.Option(help="Folder for all it makes: new, empty or a demo's.")
+    ] = Path("demo"),
     quick: Annotated[
         bool, typer.Option(help="A minute instead of several; scores are lower.")
     ] = False,

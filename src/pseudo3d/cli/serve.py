@@ -23,6 +23,9 @@ def serve(
         str, typer.Option(help="Address to listen at; others than this machine's want a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+    public_host: Annotated[
+        str | None, typer.Option(help="NAME or NAME:PORT users open, of a proxy before it.")
+    ] = None,
     token_file: Annotated[
         Path | None, typer.Option(help=f"File with the token clients must send; else {TOKEN}.")
     ] = None,
@@ -70,6 +73,7 @@ def serve(
             weights=weights,
             host=host,
             port=port,
+            public_host=public_host,
             token=read_token(token_file),
             insecure=insecure,
             limits=limits,

@@ -213,9 +213,11 @@ _TOLD = ("start", "end", "clip", "decision")
 
 def _words(report: dict[str, Any]) -> str:
     """A report as text: time, source, event, label, and what belongs to it."""
+    from pseudo3d.watch.sources import printable
+
     last = report.get("path") or f"{report.get('score', 0):.1%}"
     head = [report[key] for key in ("time", "source", "event", "label")]
-    return "\t".join([*head, last])
+    return printable("\t".join([*head, last]))
 
 
 def _figures(meter: "Meter") -> str:

@@ -26,6 +26,7 @@ from pseudo3d.engine.training.job import Job, Parts
 from pseudo3d.engine.training.recipes import Recipe, recipe
 from pseudo3d.engine.training.train import train
 from pseudo3d.engine.windows import Windows
+from pseudo3d.errors import Pseudo3dError
 from pseudo3d.explain.timecheck import timecheck
 from pseudo3d.models import create_model
 from pseudo3d.report.annotate import annotate
@@ -34,6 +35,7 @@ from pseudo3d.weights import load
 
 Bars = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 NETS = {"P3D": "p3d_nano", "2-D twin": "resnet_nano"}
+_MARK = ".p3d-demo"  # in a folder whose films, runs and pages the next demo may replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +73,12 @@ def run(
     bar: Callable[[str], Callback],
     say: Callable[[str], None],
 ) -> Path:
-    """Make everything in `out` and return the page."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Make everything in `out` and return the page.
+
+    Raises:
+        Pseudo3dError: `out` holds something that no demo made.
+    """
+    _claim(out)
     with progress("rendering films") as tick:
         listed = render_motions(
             out / "motions", clips_per_class=plan.clips_per_class, seed=seed, progress=tick
@@ -92,6 +98,26 @@ def run(
     stage.save_scores(results)
     people = {part: len(manifest.split(part).groups) for part in ("train", "test")}
     return write_demo_page(out, results, len(manifest.split("train").items), people)
+
+
+def _claim(out: Path) -> None:
+    """Take a folder that is new, empty or a demo's: names such as runs/p3d_nano are anybody's."""
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()) and not (out / _MARK).exists() and not _older_demo(out):
+        raise Pseudo3dError(
+            f"{out} holds files that no demo made, and the demo would replace some of them; give "
+            "a new or empty folder with --out"
+        )
+    (out / _MARK).write_text("p3d demo replaces what an earlier one made in this folder.\n")
+
+
+def _older_demo(out: Path) -> bool:
+    """Whether a demo from before there was a mark has ended here: its scores name its networks."""
+    try:
+        scores = json.loads((out / "scores.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(scores, dict) and scores.keys() >= NETS.keys()
 
 
 @dataclass(frozen=True, kw_only=True)

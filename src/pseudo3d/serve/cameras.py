@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pseudo3d.serve.decoders import Decoders
+from pseudo3d.serve.original import Original
 from pseudo3d.serve.problems import Problem
 from pseudo3d.serve.settings import Settings
 from pseudo3d.serve.wire import Gone
@@ -36,14 +37,16 @@ class Cameras:
 
         Args:
             first: what decoders are told at their start.
+        Raises:
+            Problem: the weights file was changed since.
         """
         if self._decoders is None:
             self._decoders = Decoders({**first, "input": "picture"}, 1, _PICTURE)
         if self._live is None or (self._live.done() and self._live.exception()):
-            self._live = asyncio.create_task(self._open_live())
+            self._live = asyncio.create_task(self._open_live(Original.told(first)))
         return await asyncio.shield(self._live)
 
-    async def _open_live(self) -> "Live":
+    async def _open_live(self, original: Original) -> "Live":
         from pseudo3d.engine.live import Live
 
         how = self.settings
@@ -54,7 +57,8 @@ class Cameras:
             precision=how.precision,
             threads=how.threads,
         )
-        return await asyncio.get_running_loop().run_in_executor(self.pool, open_it)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.pool, original.read, open_it)
 
     async def picture(self, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
         """A camera's frame, decoded where a bad one does no harm.

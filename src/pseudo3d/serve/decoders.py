@@ -101,7 +101,7 @@ class Child:
             async with asyncio.timeout(_STOP):
                 while True:
                     facts = (await self.receive()).facts
-                    if facts.get("job") == job and facts.get("type") in ("end", "error", "off"):
+                    if facts.get("job") == job and facts.get("type") in _LAST:
                         return
         except (TimeoutError, Gone, Problem):
             await self.kill()

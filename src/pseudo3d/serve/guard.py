@@ -2,6 +2,8 @@
 
 import hmac
 import json
+from ipaddress import ip_address
+from socket import gethostname
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +42,13 @@ class Guard:
 
     A page on another site can send requests to a service on this machine: by its address, which the
     origin gives away, or by a name of its own that it lets point here, which the host gives away.
+    An address in digits is nobody's to let point elsewhere.
     """
 
     def __init__(self, app: "ASGIApp", settings: Settings, metrics: Metrics) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
+        self._names = _names(settings)
+        self._public = (settings.public_host or "").lower()
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] == "websocket":
@@ -96,20 +101,29 @@ class Guard:
         """
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
-        if self.settings.loopback and _hostname(host) not in {*_LOCAL, self.settings.host}:
+        if not self._is_ours(_hostname(host)):
             raise Problem(
                 "bad_request",
-                f"host {host!r} is not this service; use http://127.0.0.1 or http://localhost",
+                f"host {host!r} is no name of this service; use http://127.0.0.1 on its machine, "
+                "its address in digits, or a name it was started with (--public-host)",
                 status=421,
             )
         origin = headers.get(b"origin", b"").decode("latin-1")
         safe = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
-        if origin and not safe and origin.partition("://")[2] != host:
+        if origin and not safe and origin.partition("://")[2] not in (host, self._public or host):
             raise Problem(
                 "unauthorized",
                 f"a page of {origin!r} may not use this service; open the service's own page",
                 status=403,
             )
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a page that was loaded under this name may be the service's own."""
+        if name in self._names:
+            return True
+        if self.settings.loopback:
+            return False
+        return self.settings.token is not None or _is_address(name)  # others lack the token
 
     def check_token(self, scope: "Scope") -> None:
         """Raises: Problem: a token is wanted, and another one or none came."""
@@ -126,7 +140,8 @@ class Guard:
         wanted = self.settings.token
         if wanted is None:
             return True
-        return isinstance(token, str) and hmac.compare_digest(token.encode(), wanted.encode())
+        known = isinstance(token, str) and token.isascii()  # as all tokens are, see `Settings`
+        return known and hmac.compare_digest(token, wanted)
 
 
 def unauthorized() -> Problem:
@@ -135,6 +150,26 @@ def unauthorized() -> Problem:
         "unauthorized",
         "this service wants its token; send the header 'Authorization: Bearer TOKEN'",
     )
+
+
+def _names(settings: Settings) -> set[str]:
+    """What the service is called, beside its address."""
+    names = {*_LOCAL, settings.host.strip("[]").lower()}
+    if settings.public_host is not None:
+        names.add(_hostname(settings.public_host))
+    if not settings.loopback:
+        here = gethostname().lower()
+        short = here.partition(".")[0]
+        names |= {here, short, f"{short}.local"}
+    return names
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _hostname(host: str) -> str:

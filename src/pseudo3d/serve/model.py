@@ -12,7 +12,8 @@ from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network
 from pseudo3d.recycle.files import read_file
 from pseudo3d.runtime.runner import TORCH, Runner, open_runner
-from pseudo3d.serve.problems import Problem
+from pseudo3d.serve.original import Original
+from pseudo3d.serve.problems import INTERNAL, Problem
 from pseudo3d.serve.settings import Settings
 from pseudo3d.weights import Card, load
 
@@ -32,6 +33,7 @@ class Model:
         self.judge: Judge | None = None  # of videos
         self.card: Card | None = None
         self.precision = "fp32"
+        self.original: Original | None = None  # the file that was loaded
         self._network: Network | None = None
 
     @property
@@ -53,6 +55,10 @@ class Model:
             _log.error("%s", err)
 
     def _load(self) -> None:
+        self.original = Original.of(self.settings.weights)
+        self.original.read(self._open)
+
+    def _open(self) -> None:
         how = self.settings
         if how.weights.suffix.lower() in TORCH and (card := _scan_card(how.weights)) is not None:
             self.card = card  # scans are looked at where they are read
@@ -80,6 +86,17 @@ class Model:
             raise Problem("not_ready", "the network is being loaded; try again", retry=2)
         return self.card
 
+    def unchanged(self) -> Original:
+        """The file, to be read again.
+
+        Raises:
+            Problem: nothing was loaded from it.
+        """
+        self.check_ready()
+        if self.original is None:
+            raise Problem("internal", INTERNAL)
+        return self.original
+
     @property
     def input(self) -> str:
         """What the network takes: "video" or "scan"."""
@@ -102,7 +119,8 @@ class Model:
         """The network as it was trained, module by module; opened when it is first wanted.
 
         Raises:
-            Problem: the service runs an exported network, which is one program.
+            Problem: the service runs an exported network, which is one program, or its file was
+                changed.
         """
         if self._network is None:
             if self.settings.weights.suffix.lower() not in TORCH:
@@ -111,7 +129,7 @@ class Model:
                     "this service runs an exported network, which cannot be looked into; its "
                     "operator can serve the checkpoint instead",
                 )
-            self._network = load(self.settings.weights)
+            self._network = self.unchanged().read(lambda: load(self.settings.weights))
         return self._network
 
     def layers_of(self) -> Network | Runner:

@@ -87,7 +87,7 @@ def _answer(found: ScanPrediction, top: int) -> dict[str, Any]:
         "label": found.label,
         "score": round(float(found.probs[best]), 6) if classify else None,
         "top": ranked,
-        "curve": np.round(found.curve[:, best], 5).tolist(),
+        "curve": [row[best] for row in plain["curve"]],
         "problem": None,
         "segments": None,
         "importance": None,
@@ -101,8 +101,7 @@ def _viewer(found: ScanPrediction, folder: Path) -> str:
     from pseudo3d.report.view import view_of
     from pseudo3d.report.viewer import Finding, ViewerOptions, write_viewer
 
-    heat = np.clip(found.heat, 0, None) if (found.heat > 0).any() else found.heat - found.heat.min()
-    view = view_of(found.scan, heat, kind="heat")
+    view = view_of(found.scan, found.heat, kind="heat")
     if found.mask is not None:
         labels = dict(enumerate(found.classes))
         view = view_of(found.scan, found.mask, kind="mask", labels=labels)

@@ -110,7 +110,9 @@ class Prediction(BaseModel):
     segments: list[Segment] | None = None
     importance: Importance | None = None
     heat: Heat | None = None
-    curve: list[float] | None = None
+    curve: list[float | None] | None = Field(
+        None, description="one value per slice of a scan, null where the network did not look"
+    )
     viewer: str | None = Field(None, description="a page of HTML that shows the scan")
 
 

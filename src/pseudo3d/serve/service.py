@@ -64,7 +64,7 @@ class Service:
         card = self.model.check_ready()
         first = {
             "input": self.model.input,
-            "weights": str(how.weights.resolve()),
+            **self.model.unchanged().facts,
             "preprocessing": card.preprocessing.to_dict(),
             "trained": list(self.model.trained),
             "window": how.window,

@@ -1,5 +1,6 @@
 """What a service allows and where it listens; the defaults are safe."""
 
+import re
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pseudo3d.runtime.runner import Runtime
 
 MiB = 2**20
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")  # as browsers send it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Settings:
     weights: Path
     host: str = "127.0.0.1"
     port: int = 8000  # 0: any that is free
+    public_host: str | None = None  # NAME or NAME:PORT in the address that users open, of a proxy
     token: str | None = None
     insecure: bool = False  # listen to other machines without a token
     limits: Limits = field(default_factory=Limits)
@@ -63,12 +66,29 @@ class Settings:
                 raise Pseudo3dError(f"{name} is {getattr(self, name)!r}; wanted a number above 0")
         if not 0 <= self.port < 65536:
             raise Pseudo3dError(f"port is {self.port}; wanted 0 to 65535")
-        if self.token is not None and len(self.token) < 8:
-            raise Pseudo3dError("the token is shorter than 8 characters; take a longer one")
+        self._check_token()
+        if self.public_host is not None and not _HOST.fullmatch(self.public_host.lower()):
+            raise Pseudo3dError(
+                f"public host is {self.public_host!r}; wanted the name in the address that users "
+                "open, without https:// and path, as clips.example.org or clips.example.org:8443"
+            )
         if not self.loopback and self.token is None and not self.insecure:
             raise Pseudo3dError(
                 f"host {self.host!r} lets other machines in, and there is no token; set one "
                 "(P3D_TOKEN=... or --token-file), stay with --host 127.0.0.1, or say --insecure"
+            )
+
+    def _check_token(self) -> None:
+        if self.token is None:
+            return
+        if len(self.token) < 8:
+            raise Pseudo3dError("the token is shorter than 8 characters; take a longer one")
+        # what clients make of other characters in a header differs, and spaces at its ends get lost
+        plain = self.token.isascii() and self.token.isprintable()
+        if not plain or self.token != self.token.strip():
+            raise Pseudo3dError(
+                "the token holds a control character, a letter beyond ASCII, or a space at an end, "
+                "which not every client can send; take letters, digits and signs as - and _"
             )
 
     @property

@@ -34,7 +34,8 @@ async def prediction(service: Service, upload: Upload, asked: Asked) -> dict[str
         which = {"top": asked.top, "series": asked.series, "index": asked.index}
         return await service.reader.scan(upload, which)
     samples = Samples() if asked.explain else None
-    seen = await service.look(upload, None if samples is None else samples.add)
+    keep = None if samples is None else samples.add
+    seen = await service.look(upload, keep, fine=asked.segments)  # as `p3d predict --segments`
     answer = seen.to_dict(asked.top)
     if asked.segments:
         answer["segments"] = segments_in(seen.prediction)

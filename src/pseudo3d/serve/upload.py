@@ -35,19 +35,29 @@ class Folder:
 
     def __init__(self) -> None:
         sweep()
-        self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self.path = _private()
         self._made = 0
 
     def fresh(self) -> Path:
-        """A new folder in it."""
+        """A new folder in it; what tidies the temporary files may have taken the old one away."""
         self._made += 1
-        path = self.path / str(self._made)
-        path.mkdir()
+        try:
+            path = self.path / str(self._made)
+            path.mkdir()
+        except FileNotFoundError:
+            self.path = _private()  # under a new name: the old one may be somebody else's by now
+            path = self.path / str(self._made)
+            path.mkdir()
         return path
 
     def remove(self) -> None:
         """With all that is left in it."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _private() -> Path:
+    """A new folder that only this user can look into."""
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
 
 
 def sweep() -> None:

@@ -10,6 +10,7 @@ import torch
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.engine.windows import Windows
 from pseudo3d.serve.cutting import Cutting, cut
+from pseudo3d.serve.original import Original
 from pseudo3d.serve.problems import Problem
 from pseudo3d.serve.settings import Limits
 from pseudo3d.serve.wire import Message
@@ -25,7 +26,7 @@ class Worker:
     def __init__(self, first: dict[str, Any]) -> None:
         torch.set_num_threads(1)
         self.limits = Limits(**first["limits"])
-        self.weights = Path(first["weights"])
+        self.original = Original.told(first)
         self._ready: Any = None
         self.how: Cutting | None = None
         if first["input"] == "video":
@@ -64,9 +65,9 @@ class Worker:
         return replace(how, plan=plan)
 
     def _scans(self) -> Any:
-        """The network for scans, opened at the first one."""
+        """The network for scans, opened at the first one, maybe long after the service started."""
         if self._ready is None:
             from pseudo3d.engine.volumes.ready import ready
 
-            self._ready = ready(self.weights)
+            self._ready = self.original.read(lambda: ready(self.original.path))
         return self._ready

@@ -18,12 +18,12 @@ from typing import Any
 import av
 import numpy as np
 
-from pseudo3d.data.decode import ANY_TEXT, upright
+from pseudo3d.data.decode import upright
 from pseudo3d.errors import VideoError
+from pseudo3d.watch.opening import OPEN_LIMIT, READ_LIMIT, opened
 from pseudo3d.watch.slot import Slot
 from pseudo3d.watch.sources import Source
 
-OPEN_LIMIT, READ_LIMIT = 10.0, 10.0  # s until a source that does not answer counts as lost
 _FIRST, _LONGEST = 0.5, 30.0  # s between two attempts
 _PROVEN = 10.0  # s of frames after which the next loss is a new one
 _MOST_PIXELS = 7680 * 4320
@@ -83,21 +83,14 @@ class Capture:
 
     def _play(self) -> str | None:
         """Show frames until the stream ends; why it ended, where that is a fault."""
-        source = self.source
-        with av.open(
-            source.url,
-            format=source.format,
-            options=source.options,
-            timeout=(OPEN_LIMIT, READ_LIMIT),
-            **ANY_TEXT,
-        ) as container:
-            streams = container.streams.video
-            if not streams:
-                return "it holds no video"
-            streams[0].thread_type = "NONE"
+        with opened(self.source) as (container, stream):
+            if stream is None:
+                return "it holds no video, or is a playlist; watch the video that it names"
+            if stream.codec_context is None:
+                return "it is coded in a way unknown here"
             # a header that promises more than any camera has must not take the memory
-            streams[0].codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
-            return self._show_all(container, streams[0])
+            stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+            return self._show_all(container, stream)
 
     def _show_all(self, container: Any, stream: Any) -> str | None:
         began = time.monotonic()

@@ -13,7 +13,8 @@ from multiprocessing.context import SpawnProcess
 from types import ModuleType
 from typing import Any
 
-from pseudo3d.watch.capture import OPEN_LIMIT, READ_LIMIT, capture
+from pseudo3d.watch.capture import capture
+from pseudo3d.watch.opening import OPEN_LIMIT, READ_LIMIT
 from pseudo3d.watch.slot import LARGEST, Frame, Slot
 from pseudo3d.watch.sources import Source
 

@@ -1,6 +1,7 @@
 """Video files that grow frame by frame: the clip of an event, and recordings in parts."""
 
 import io
+import math
 import re
 from collections import deque
 from contextlib import suppress
@@ -98,6 +99,7 @@ class Ring:
 
     def __init__(self, seconds: float, room: int = 64 << 20) -> None:
         self.seconds, self.room, self.nbytes = seconds, room, 0
+        self.forgot = -math.inf  # s, time of the newest frame there was no room for
         self._frames: deque[tuple[float, bytes]] = deque()
 
     def add(self, image: Picture, taken: float) -> None:
@@ -108,7 +110,9 @@ class Ring:
         self._frames.append((taken, coded.getvalue()))
         self.nbytes += coded.tell()
         while self._frames[0][0] < taken - self.seconds or self.nbytes > self.room:
-            self.nbytes -= len(self._frames.popleft()[1])
+            when, old = self._frames.popleft()
+            self.nbytes -= len(old)
+            self.forgot = when if when >= taken - self.seconds else self.forgot
             if not self._frames:
                 return
 

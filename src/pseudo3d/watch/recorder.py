@@ -54,6 +54,7 @@ class _Tape:
     clips: list[_Clip] = field(default_factory=list)
     roll: Film | None = None
     paused: float = 0.0  # s on the monotonic clock until which nothing is recorded
+    short: bool = False  # whether it was said that the ring has too little room
 
 
 class Recorder:
@@ -62,10 +63,15 @@ class Recorder:
     Args:
         note: is told what goes wrong.
         tell: gets a report of each clip that is complete.
+        hold: s after its beginning that an event is told at the earliest; so much longer the
+            frames before it are kept.
     """
 
-    def __init__(self, plan: Keeping, note: Note, tell: Callable[[Report], None]) -> None:
+    def __init__(
+        self, plan: Keeping, note: Note, tell: Callable[[Report], None], *, hold: float = 0.0
+    ) -> None:
         self.plan, self._note, self._tell = plan, note, tell
+        self._back = plan.before + hold + 1
         self.left_out, self._waiting_bytes = 0, 0
         self._tapes: dict[str, _Tape] = {}
         self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...], int]] = deque()
@@ -125,7 +131,7 @@ class Recorder:
 
     def _tape(self, source: str) -> _Tape:
         if source not in self._tapes:
-            self._tapes[source] = _Tape(source, Ring(self.plan.before + 1))
+            self._tapes[source] = _Tape(source, Ring(self._back))
         return self._tapes[source]
 
     def _add(self, source: str, frame: Frame, caption: Caption | None) -> None:
@@ -155,8 +161,15 @@ class Recorder:
             return
         clip = _Clip(label, Film(folder / name_of(source, label, wall=wall(taken))), taken)
         tape.clips.append(clip)
+        begin = taken - self.plan.before
+        if tape.ring.forgot >= begin and not tape.short:
+            tape.short = True
+            self._note(
+                f"{source}: {tape.ring.room >> 20} MiB hold less than the {self._back:.0f} s "
+                "before an event; clips begin later. Lower --before, --hold, or the camera's size"
+            )
         try:
-            for when, image in tape.ring.since(taken - self.plan.before):
+            for when, image in tape.ring.since(begin):
                 clip.film.add(image, when)
         except VideoError as err:
             tape.clips.remove(clip)

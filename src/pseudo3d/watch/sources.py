@@ -19,7 +19,7 @@ _PROMPT = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "10000
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Something that shows frames; `name` holds no password and is safe to print."""
+    """Something that shows frames; `name` holds no password and is safe to print and to write."""
 
     name: str
     url: str
@@ -47,6 +47,11 @@ def parse_source(text: str) -> Source:
         Pseudo3dError: neither of them.
         FileNotFoundError: no such file.
     """
+    found = _parsed(text)
+    return replace(found, name=printable(found.name))
+
+
+def _parsed(text: str) -> Source:
     named = None if Path(text).exists() else _NAMED.fullmatch(text)
     name, place = named.groups() if named else ("", text)
     if place.isdecimal():
@@ -93,6 +98,11 @@ def _camera(number: int) -> str:
         f"camera {number}: on this system cameras have no numbers FFmpeg knows; serve it as a "
         "stream and give its address"
     )
+
+
+def printable(text: str) -> str:
+    """What any file and terminal takes: bytes of a name that are not UTF-8 become \\udcXX."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _harmless(address: str) -> str:

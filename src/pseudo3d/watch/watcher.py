@@ -96,7 +96,8 @@ class Watcher:
         end = None if seconds is None else time.monotonic() + seconds
         with ExitStack() as closing:
             if self.plan.keeping.anything:
-                self._recorder = Recorder(self.plan.keeping, self._note, self._tell)
+                hold = max((rule.hold for rule in self.plan.rules), default=0.0)
+                self._recorder = Recorder(self.plan.keeping, self._note, self._tell, hold=hold)
                 closing.callback(self._recorder.close)
             closing.callback(self._leave)
             for source in sources:

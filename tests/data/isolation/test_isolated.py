@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pseudo3d.data.isolation.isolated import Isolated, Limits
+from pseudo3d.data.isolation.isolated import Isolated, Limits, environment
 from pseudo3d.data.isolation.plain import plain, unplain
 from pseudo3d.errors import Pseudo3dError, VideoError, WeightsError
 
@@ -116,6 +117,45 @@ def test_leaving_a_stream_early_leaves_nothing_behind(reader):
     values.close()
     assert run(reader, "echo", a=3) == {"a": 3}
     assert reader.pid != number
+
+
+def test_a_call_inside_a_loop_over_a_stream_is_refused_and_hangs_nothing(reader):
+    values = reader.stream("hostile.tasks:count", upto=3)
+    assert next(values).tolist() == [0] * 3
+    with pytest.raises(Pseudo3dError, match="another Isolated"):
+        run(reader, "echo")
+    with pytest.raises(Pseudo3dError, match="another Isolated"):
+        next(reader.stream("hostile.tasks:count", upto=3))
+    assert [value.tolist() for value in values] == [[1] * 3, [2] * 3]  # the loop goes on
+    assert run(reader, "echo", a=1) == {"a": 1}
+
+
+def test_another_thread_waits_for_the_end_of_a_stream(reader):
+    values = reader.stream("hostile.tasks:count", upto=2)
+    next(values)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(run, reader, "echo", a=1)
+        assert len(list(values)) == 1
+        assert waiting.result(60) == {"a": 1}
+
+
+def test_only_what_decoding_needs_of_the_environment_is_passed_on(monkeypatch):
+    secret = {
+        "SMTP_PASS": "x", "DATABASE_URL": "postgres://u:p@h/d", "HTTPS_PROXY": "http://u:p@proxy",
+        "http_proxy": "http://u:p@proxy", "AWS_SECRET_ACCESS_KEY": "y", "P3D_TOKEN": "z",
+        "PGPASSFILE": "f", "SSH_AUTH_SOCK": "s", "GOOGLE_APPLICATION_CREDENTIALS": "f",
+    }  # fmt: skip
+    needed = {
+        "PATH": "/bin", "HOME": "/h", "TMPDIR": "/tmp", "LC_ALL": "C.UTF-8", "TZ": "UTC",
+        "LD_LIBRARY_PATH": "/lib", "PYTHONPATH": "/lib", "CUDA_VISIBLE_DEVICES": "1",
+        "MKL_NUM_THREADS": "2",
+    }  # fmt: skip
+    for name, value in (secret | needed).items():
+        monkeypatch.setenv(name, value)
+    found = environment()
+    assert not found.keys() & secret.keys()
+    assert {name: found[name] for name in needed} == needed
+    assert found["OMP_NUM_THREADS"] == "1"
 
 
 def test_it_prints_aside_leaves_ctrl_c_to_us_and_knows_no_secrets(reader):

@@ -74,6 +74,67 @@ def test_the_token_goes_in_the_first_message(tab, stream):
     assert stream.first == [{"top": 5}, {"top": 5, "token": "open sesame"}]
 
 
+GATED = """(() => {
+  const media = navigator.mediaDevices, real = media.getUserMedia.bind(media);
+  window.gates = [];
+  window.tracks = [];
+  media.getUserMedia = async (wanted) => {
+    await new Promise((open) => gates.push(open));
+    const given = await real(wanted);
+    tracks.push(...given.getTracks());
+    return given;
+  };
+})()"""  # the browser asks the user, for as long as a test likes
+LIVE = "tracks.filter((track) => track.readyState === 'live').length"
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_a_camera_that_is_given_too_late_is_let_go(tab, stream, order):
+    """Start, stop, start while the browser asks: one camera is on, and Stop ends it."""
+    tab.page.add_init_script(GATED)
+    page = start(tab)
+    tab.until("gates.length === 1")
+    page.click("#camera-start")
+    assert page.inner_text("#camera-start") == "Start the camera"
+    page.click("#camera-start")
+    tab.until("gates.length === 2")
+    for count, gate in enumerate(order, start=1):
+        page.evaluate(f"gates[{gate}]()")
+        tab.until(f"tracks.length === {count}")
+    page.get_by_text("waving 90.0 %").first.wait_for()
+    tab.until(f"{LIVE} === 1")
+    assert stream.opened == 1
+    page.click("#camera-start")
+    tab.until(f"{LIVE} === 0")
+    assert page.is_hidden("#live")
+
+
+def test_a_camera_that_is_given_after_stop_is_let_go(tab, stream):
+    tab.page.add_init_script(GATED)
+    page = start(tab)
+    tab.until("gates.length === 1")
+    page.click("#camera-start")
+    page.evaluate("gates[0]()")
+    tab.until(f"tracks.length === 1 && {LIVE} === 0")
+    assert page.inner_text("#camera-start") == "Start the camera"
+    assert page.is_hidden("#live")
+    assert stream.opened == 0
+
+
+def test_changing_the_camera_again_and_again_leaves_one_on(tab, stream):
+    page = start(tab)
+    page.get_by_text("waving 90.0 %").first.wait_for()
+    page.evaluate(GATED)
+    for count in (1, 2, 3):
+        page.evaluate("document.getElementById('camera-which').dispatchEvent(new Event('change'))")
+        tab.until(f"gates.length === {count}")
+    page.evaluate("gates.forEach((open) => open())")
+    tab.until(f"tracks.length === 3 && {LIVE} === 1")
+    tab.until("document.getElementById('camera').srcObject?.active")
+    page.click("#camera-start")
+    tab.until(f"{LIVE} === 0")
+
+
 def test_without_a_camera_the_page_says_what_to_do(tab):
     words = {
         "NotAllowedError": "The browser was told not to give the camera",

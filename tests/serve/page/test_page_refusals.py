@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve.page.service import answer, refusal
+from serve.page.service import answer, explained, refusal
 
 CODES = {  # code: status, title, button
     "too_large": (413, "Too large", None),
@@ -87,6 +87,39 @@ def test_an_explanation_that_fails_leaves_the_answer(tab, film):
     tab.service.predict = lambda query: (200, answer(), {})
     page.click("text=Try again")
     page.get_by_text("The service cannot tell for this network.").wait_for()
+
+
+def test_what_went_wrong_with_one_files_explanation_stays_with_that_file(tab, film, tmp_path):
+    other = tmp_path / "other.mp4"
+    other.write_bytes(film.read_bytes())
+    tab.service.predict = lambda query: (
+        refusal(504, "timeout", "too long") if query["explain"] == "true" else (200, answer(), {})
+    )
+    page = tab.open()
+    tab.shown(film)
+    page.click("#explain")
+    page.wait_for_selector("#file-error .error[data-code=timeout]")
+    tab.shown(other)
+    assert not page.locator("#file-error .error").count()
+    page.click("#jobs button >> nth=0")
+    page.wait_for_selector("body[data-shown='film.mp4']")
+    page.wait_for_selector("#file-error .error[data-code=timeout]")
+    page.evaluate(
+        """() => {
+          const real = FormData.prototype.append;
+          window.sent = [];
+          FormData.prototype.append = function (...what) {
+            sent.push(what[2]);
+            real.apply(this, what);
+          };
+        }"""
+    )
+    tab.service.predict = lambda query: (200, explained(), {})
+    page.click("text=Try again")
+    page.wait_for_selector("#heat-label:not([hidden])")
+    assert page.evaluate("window.sent") == ["film.mp4"]
+    assert not page.locator("#file-error .error").count()
+    assert tab.service.asked[-1][1]["explain"] == "true"
 
 
 def test_a_damaged_end_is_told(tab, film):

@@ -89,6 +89,30 @@ def test_a_token_is_asked_for_kept_for_the_tab_and_sent(tab, film):
     assert page.is_hidden("#token-box")
 
 
+def test_all_files_that_were_refused_without_a_token_go_on_with_it(tab, film, tmp_path):
+    files = [film, *(tmp_path / f"{name}.mp4" for name in ("second", "third"))]
+    for path in files[1:]:
+        path.write_bytes(film.read_bytes())
+    tab.service.token = "open sesame"  # asked for at the first refusal only
+    tab.service.predict = lambda query: (200, answer(), {})
+    page = tab.open()
+    tab.send(*files)
+    page.wait_for_selector("#token-box[open]")
+    page.fill("#token", "open")
+    tab.until(
+        "[...document.querySelectorAll('#jobs button')].every("
+        "(b) => b.textContent.endsWith('failed'))"
+    )
+    assert page.input_value("#token") == "open"  # later refusals leave what is being typed
+    page.fill("#token", "open sesame")
+    page.keyboard.press("Enter")
+    tab.until(
+        "[...document.querySelectorAll('#jobs button')].every("
+        "(b) => b.textContent.includes('waving'))"
+    )
+    assert tab.service.times("/predict") == 6
+
+
 def test_several_files_wait_in_line_and_each_keeps_its_answer(tab, film, tmp_path):
     second, third = tmp_path / "second.mp4", tmp_path / "third.mp4"
     second.write_bytes(film.read_bytes())

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
-from threading import Lock
+from threading import Lock, get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -25,14 +25,24 @@ _START = 120.0  # s that a process may take to import its libraries on a busy ma
 _SLACK = 2**20  # bytes of a message beyond the limit of memory
 _LONG = 1e6  # s, the most that a poll can wait
 _PIECE = 2**20  # bytes read at once
-_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
+# What a process that decodes needs of the environment, by name and by beginning: where programs,
+# libraries and temporary files are, words and times, and how many threads. Any other variable may
+# hold a password, whatever it is called.
+_NAMES = {
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP",
+    "VIRTUAL_ENV", "CONDA_PREFIX", "SYSTEMROOT", "WINDIR", "USERPROFILE", "LOCALAPPDATA", "PATHEXT",
+}  # fmt: skip
+_BEGINNINGS = (
+    "LC_", "LD_", "DYLD_", "PYTHON", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_",
+    "GLIBC_", "CUDA_", "NVIDIA_", "TORCH_",
+)  # fmt: skip
 _OTHERS = {"FileNotFoundError": FileNotFoundError, "ImportError": ImportError, "OSError": OSError}
 
 
 def environment() -> dict[str, str]:
     """What a process that reads strangers' files may know: no secrets; one thread."""
-    hidden = {k for k in os.environ if any(word in k.upper() for word in _SECRETS)}
-    return {k: v for k, v in os.environ.items() if k not in hidden} | {"OMP_NUM_THREADS": "1"}
+    kept = {k for k in os.environ if k.upper() in _NAMES or k.upper().startswith(_BEGINNINGS)}
+    return {k: os.environ[k] for k in kept} | {"OMP_NUM_THREADS": "1"}
 
 
 class _Ended(Exception):
@@ -60,6 +70,7 @@ class Isolated:
         self._process: subprocess.Popen[bytes] | None = None
         self._calls = 0
         self._lock = Lock()
+        self._user: int | None = None  # the thread that has the lock
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +100,8 @@ class Isolated:
 
         Raises:
             VideoError: it breaks a limit, or the process ends in the middle.
-            Pseudo3dError: what the task says is wrong, by the same class of error.
+            Pseudo3dError: what the task says is wrong, by the same class of error; a call inside a
+                loop over `stream`.
         """
         with closing(self._run(task, given)) as answers:
             answer = next(answers)
@@ -129,8 +141,9 @@ class Isolated:
         name = str(given.get("path", task))
         told, data = plain(dict(given))
         job = pack(Message({"task": task, "given": told}, data))
+        self._check_free(task)
         with self._lock:
-            over = False
+            self._user, over = get_ident(), False
             try:
                 self._send(job)
                 left = _START
@@ -156,11 +169,20 @@ class Isolated:
                 over = False
                 raise VideoError(f"{name}: the process that read it {self._end()}") from err
             finally:
+                self._user = None
                 self._calls += 1
                 if not over:
                     self.replaced += 1
                 if not over or self._calls >= self.calls:
                     self.close()
+
+    def _check_free(self, task: str) -> None:
+        """Refuse a task inside a loop over another one: the thread would wait for itself."""
+        if self._user == get_ident():
+            raise Pseudo3dError(
+                f"task {task!r} begins in the middle of a stream() of the same Isolated; end that "
+                "loop first, or take another Isolated"
+            )
 
     def _fail(self, name: str, facts: Mapping[str, Any]) -> NoReturn:
         """Raise the error that the process tells of."""

@@ -65,15 +65,15 @@ function show() {
 
 /** Ask for the token; `done` is called after one was given. */
 function askToken(done = () => {}) {
-  const box = $("token-box");
-  $("token").value = token.get();
+  const box = $("token-box"), open = box.open;
+  if (!open) $("token").value = token.get(); // else somebody may be typing
   $("token-form").onsubmit = (event) => {
     event.preventDefault();
     token.set($("token").value.trim());
     box.close();
     done();
   };
-  if (!box.open) box.showModal();
+  if (!open) box.showModal();
 }
 
 theme($("theme"));
@@ -82,7 +82,7 @@ const page = new FilePage({ ready: () => ready.promise, askToken });
 tabs([$("tab-file"), $("tab-camera"), $("tab-card")], (tab) => {
   if (tab.id !== "tab-camera" && camera.on) camera.stop();
 });
-$("token-open").addEventListener("click", () => askToken());
+$("token-open").addEventListener("click", () => askToken(() => page.allowed()));
 $("token-cancel").addEventListener("click", () => $("token-box").close());
 page.listen(() => $("tab-file").click());
 begin();

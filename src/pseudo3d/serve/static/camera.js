@@ -24,6 +24,7 @@ export class Camera {
   /** hooks: model() resolves to the card; askToken() shows the prompt. */
   constructor(hooks) {
     this.hooks = hooks;
+    this.turn = 0; // starts and stops so far; what an older turn was waiting for comes too late
     this.video = $("camera");
     this.canvas = document.createElement("canvas");
     $("camera-start").addEventListener("click", () => (this.on ? this.stop() : this.start()));
@@ -33,39 +34,47 @@ export class Camera {
 
   async start() {
     clearError($("camera-error"));
+    this.halt();
+    const turn = ++this.turn;
     this.on = true;
     this.buttons();
     try {
       this.card = await this.hooks.model();
-      await this.open();
-      if (!this.on) return this.halt();
+      if (turn === this.turn) await this.open(turn);
+      if (turn !== this.turn) return;
       Object.assign(this, { past: [], tries: 0, sent: [], told: "", since: 0, label: "", last: 0 });
       this.connect();
-    } catch (error) { this.fail(error); }
+    } catch (error) { if (turn === this.turn) this.fail(error); }
   }
 
-  async open() {
+  /** Show the camera; one that the browser gives after its turn is over is let go at once. */
+  async open(turn) {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new Refused("camera", "Browsers give the camera only to pages of this computer or over https; "
         + "open the page as http://localhost or put https in front of the service.");
     }
     const which = $("camera-which").value;
     const video = { width: { ideal: 640 }, height: { ideal: 480 }, ...(which && { deviceId: { exact: which } }) };
-    try { this.media = await navigator.mediaDevices.getUserMedia({ video, audio: false }); } catch (error) {
+    let media;
+    try { media = await navigator.mediaDevices.getUserMedia({ video, audio: false }); } catch (error) {
       throw new Refused("camera", REFUSED[error.name] ?? `The camera cannot be opened: ${error.message}`);
     }
-    this.media.getVideoTracks()[0].addEventListener("ended", () =>
+    if (turn !== this.turn) return release(media);
+    this.media = media; // from here on, whoever ends the turn lets go of it
+    media.getVideoTracks()[0].addEventListener("ended", () => turn === this.turn &&
       this.fail(new Refused("camera", "The camera was taken away; connect it and try again.")));
-    this.video.srcObject = this.media;
+    this.video.srcObject = media;
     await this.video.play();
+    if (turn !== this.turn) return;
     $("live").hidden = false;
     this.mirror();
-    await this.choices();
+    await this.choices(turn);
   }
 
   /** With more than one camera there is something to choose; names are known only after consent. */
-  async choices() {
+  async choices(turn) {
     const all = (await navigator.mediaDevices.enumerateDevices()).filter((d) => d.kind === "videoinput");
+    if (turn !== this.turn) return;
     const used = this.media.getVideoTracks()[0].getSettings().deviceId;
     $("camera-choice").hidden = all.length < 2;
     $("camera-which").replaceChildren(...all.map((d, i) => make("option", null,
@@ -181,12 +190,13 @@ export class Camera {
 
   halt() {
     this.drop();
-    for (const track of this.media?.getTracks() ?? []) track.stop();
+    release(this.media);
     this.media = this.video.srcObject = null;
     $("live").hidden = true;
   }
 
   stop() {
+    this.turn++;
     this.on = false;
     this.halt();
     this.buttons();
@@ -203,3 +213,5 @@ export class Camera {
     $("camera-start").classList.toggle("primary", !this.on);
   }
 }
+
+function release(media) { for (const track of media?.getTracks() ?? []) track.stop(); }

@@ -11,7 +11,7 @@ export function showCurve(box, positions, values, text) {
   if (box.hidden) return;
   const high = Math.max(...known), low = Math.min(0, ...known), span = high - low || 1;
   const picture = svg("svg", box, { viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img", "aria-label": text });
-  const points = values.map((v, i) => [1000 * positions[i], 95 - (90 * (v - low)) / span]);
+  const points = values.map((v, i) => [1000 * positions[i], 95 - (90 * ((v ?? NaN) - low)) / span]);
   for (const [first, end] of stretches(positions)) { // no line where nothing was looked at
     const part = points.slice(first, end).filter(([, y]) => Number.isFinite(y));
     if (part.length === 1) part.push([part[0][0] + 2, part[0][1]]);

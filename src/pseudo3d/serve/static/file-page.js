@@ -37,7 +37,7 @@ export class FilePage {
     addEventListener("dragover", (e) => files(e) && e.preventDefault());
     addEventListener("drop", (e) => { if (files(e)) { e.preventDefault(); over(0); take(e.dataTransfer.files); } });
     $("cancel").addEventListener("click", () => this.job && this.files.cancel(this.job));
-    $("explain").addEventListener("click", () => this.explain());
+    $("explain").addEventListener("click", () => this.explain(this.shown));
     for (const radio of document.getElementsByName("bars")) radio.addEventListener("change", () => this.bars(true));
     $("save-json").addEventListener("click", () => save(this.name("json"), JSON.stringify(this.shown.result, null, 2), "application/json"));
     $("save-csv").addEventListener("click", () => save(this.name("csv"), toCsv(this.shown.result), "text/csv"));
@@ -61,17 +61,25 @@ export class FilePage {
     const error = this.job?.error ?? null;
     if (error !== this.error) {
       this.error = error;
-      if (error) this.fail(error, () => this.files.retry(this.job)); else clearError($("file-error"));
+      if (error) this.fail(this.job, error); else clearError($("file-error"));
     }
     if (this.job?.result && this.job !== this.shown) this.answer(this.job);
     $("result").hidden = !this.job?.result || this.job !== this.shown;
     document.body.classList.toggle("started", this.files.jobs.length > 0);
   }
 
-  fail(error, retry) {
-    const askToken = () => this.hooks.askToken(retry);
-    showError($("file-error"), error, { retry, askToken });
+  fail(job, error) {
+    const askToken = () => this.hooks.askToken(() => this.allowed());
+    showError($("file-error"), error, { retry: () => this.retry(job), askToken });
     if (error.code === "unauthorized") askToken();
+  }
+
+  /** Once more; of a job with an answer it was the looking again that failed. */
+  retry(job) { if (job.result) this.explain(job); else this.files.retry(job); }
+
+  /** There is a token now: on with all that was refused for want of one. */
+  allowed() {
+    for (const job of this.files.jobs) if (job.error?.code === "unauthorized") this.retry(job);
   }
 
   list() {
@@ -129,7 +137,7 @@ export class FilePage {
     this.player.open(job.file, duration, result.fps);
     this.timeline.show(result, card.classes, duration);
     showTable(result, (t) => this.player.seek(t));
-    this.explained(result, false);
+    this.explained(job, false);
     this.moved(0);
   }
 
@@ -153,27 +161,23 @@ export class FilePage {
     showBars($("bars"), part.top ?? [part], this.card.classes);
   }
 
-  async explain() {
-    const job = this.shown;
+  async explain(job) {
+    const before = job.result, say = (text) => { if (this.shown === job) $("explained").textContent = text; };
     $("explain").disabled = true;
-    $("explained").textContent = "Looking again, to find what counted. This takes longer than the answer.";
-    clearError($("file-error"));
-    try {
-      await this.files.explain(job);
-      if (this.shown === job) this.explained(job.result, true);
-    } catch (error) {
-      $("explained").textContent = "";
-      if (error.name !== "AbortError" && this.shown === job) this.fail(error, () => this.explain());
-    } finally { $("explain").disabled = false; }
+    say("Looking again, to find what counted. This takes longer than the answer.");
+    await this.files.explain(job);
+    $("explain").disabled = false;
+    say("");
+    if (this.shown === job && job.result !== before) this.explained(job, true); // neither refused nor canceled
   }
 
-  explained(result, asked) {
-    const { heat, importance } = result, some = heat || importance;
+  explained(job, asked) {
+    const { result } = job, { heat, importance } = result, some = heat || importance;
     $("explain").hidden = Boolean(some);
     $("explained").textContent = asked && !some ? "The service cannot tell for this network." : "";
     this.timeline.importance(importance);
     try { this.player.setHeat(heat); } catch (error) {
-      return this.fail(new Refused("damaged", error.message), () => this.explain());
+      return this.files.change(job, { error: new Refused("damaged", error.message) });
     }
     if (!some) return;
     const { times } = heat ?? importance, { target, method, verdict } = { ...heat, ...importance };

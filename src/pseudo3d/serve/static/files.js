@@ -68,12 +68,14 @@ export class Files {
     this.busy = false;
   }
 
-  /** The same file again, for what the network looked at; the answers are joined. */
+  /** The same file again, for what the network looked at; the answers are joined, an error stays the job's. */
   async explain(job) {
-    job.stop = new AbortController();
+    Object.assign(job, { stop: new AbortController(), error: null });
     try {
       const { importance = null, heat = null } = await this.send(job, { explain: true, signal: job.stop.signal });
       job.result = { ...job.result, importance, heat };
+    } catch (error) {
+      if (error.name !== "AbortError") job.error = error;
     } finally { this.change(job, { state: "done", stop: null }); }
   }
 

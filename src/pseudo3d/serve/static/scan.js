@@ -18,7 +18,7 @@ export function showScan(result) {
   waiting = html;
   if (html) frame.src = new URL("frame.html", import.meta.url); else frame.removeAttribute("src");
   // the viewer draws the curve itself, tied to its slices
-  const high = values.indexOf(Math.max(...values));
+  const high = values.indexOf(Math.max(...values.filter(Number.isFinite)));
   showCurve($("slices"), values.map((_, i) => (i + 0.5) / values.length), html ? [] : values,
     `What each of ${values.length} slices said for ${result?.label}, most slice ${high + 1}`);
 }
