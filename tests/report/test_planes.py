@@ -171,12 +171,24 @@ def test_windows_come_from_the_scan():
     assert view_of(flat).window == (7.0, 8.0)
 
 
+def test_heat_below_0_is_clipped_or_shifted_and_that_is_said():
+    scan, heat = oriented()
+    assert view_of(scan, heat).notes == ()
+    logits = view_of(scan, heat - 0.5)
+    np.testing.assert_array_equal(logits.overlay, np.clip(heat - 0.5, 0, None))
+    assert logits.notes == ("the heat map goes down to -0.5: shown from 0 on",)
+    against = view_of(scan, heat - 3)
+    assert against.overlay.min() == 0
+    assert hottest(against) == hottest(view_of(scan, heat))
+    assert "nowhere above 0" in against.notes[0]
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("overlay", "options", "why"),
     [
         (np.zeros((2, 2, 2)), {}, "one grid"),
-        (np.full((4, 10, 24), -1.0), {}, "from 0 on"),
+        (np.full((4, 10, 24), -1.0), {"kind": "mask"}, "from 0 on"),
         (np.full((4, 10, 24), np.nan), {}, "finite"),
         (np.full((4, 10, 24), 0.5), {"kind": "mask"}, "whole numbers"),
         (None, {"channel": 1}, "channel 1"),
@@ -217,6 +229,25 @@ def test_the_curve_has_a_value_and_a_place_for_each_slice():
     assert (across.direction, across.peak) == ("R", 20)
     mask = view_of(scan, (heat > 0.5).astype(np.uint8), kind="mask")
     assert slice_curve(mask).values.tolist() == ((heat > 0.5).sum((1, 2)) * 2.0).tolist()
+
+
+def test_the_area_of_a_mask_is_that_of_sheared_pixels():
+    affine = np.diag([1.0, 2.0, 4.0, 1.0])[:, [2, 1, 0, 3]]
+    tilted = affine.copy()
+    tilted[:3, 0] += affine[:3, 1]  # a step of depth goes along height, too
+    for shown in (affine, tilted):  # 4 mm deep, 2 mm high: the tilt takes nothing off
+        scan = scan_of(torch.zeros(1, 3, 3, 3), shown, source="x", kind="nifti")
+        view = view_of(scan, np.ones((3, 3, 3), np.uint8), kind="mask")
+        assert slice_curve(view, axis=2).values == pytest.approx([9 * 4.0 * 2.0] * 3)
+
+
+def test_slices_that_nothing_is_known_of_are_empty_and_no_peak(tmp_path):
+    curve = SliceCurve(values=np.array([np.nan, 0.2, 0.7, np.nan]), what="ill")
+    assert curve.to_csv().splitlines()[1:] == ["0,,", "1,,0.2", "2,,0.7", "3,,"]
+    assert curve.peak == 2
+    assert picture(slices_png(curve, tmp_path / "a.png", threshold=0.5)).size
+    with pytest.raises(Pseudo3dError, match="without a number"):
+        SliceCurve(values=np.full(3, np.nan), what="ill")
 
 
 def test_curves_are_drawn(tmp_path):

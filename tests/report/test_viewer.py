@@ -258,6 +258,21 @@ def test_a_reader_finds_slice_label_and_position(browser, tmp_path):
     assert notes["start"]["names"][2] == f"sagittalw = {h} of 0 to 23"
 
 
+def test_slices_without_a_value_are_gaps_of_the_curve(browser, tmp_path):
+    view = view_of(oriented()[0])
+    values = np.full(24, np.nan)
+    values[[3, 4, 5, 20]] = 0.5, 0.2, 0.7, 0.4
+    page = write_viewer(
+        view, tmp_path / "v.html", curve=SliceCurve(values=values, what="ill", axis=2)
+    )
+    dom = browser(page.as_uri(), "--dump-dom")
+    drawn = [
+        {int(float(point.split(",")[0])) for point in line.split()}
+        for line in re.findall(r'<polyline points="([^"]*)"', dom)
+    ]
+    assert drawn == [{3}, {18, 19, 20}]  # the page goes from right to left
+
+
 def test_the_picture_shows_the_heat_where_it_is(browser, tmp_path):
     scan, heat = oriented((0, 2, 1), (False, True, True))
     view = view_of(scan, heat, window=(1e5, 2e5))  # black scan

@@ -5,7 +5,14 @@ import pytest
 from scipy.stats import binomtest
 
 from pseudo3d.errors import Pseudo3dError
-from pseudo3d.scores.bootstrap import Draws, draw_weights, interval, unit_numbers, wilson
+from pseudo3d.scores.bootstrap import (
+    Draws,
+    draw_weights,
+    interval,
+    percentile_bounds,
+    unit_numbers,
+    wilson,
+)
 
 
 def mean_of(values):
@@ -68,6 +75,13 @@ def test_draws_without_a_score_are_counted():
 
     found = interval(ratio, unit_numbers(10, None), Draws())
     assert 600 < found.undefined < 800  # (1 - 1/10)^10 = 35 % of 2000
+
+
+def test_between_a_number_and_infinity_nothing_is_interpolated():
+    drawn = np.array([1.0, 2.0, 3.0, np.inf, np.inf])
+    assert percentile_bounds(drawn, 0.9) == (1.0, np.inf)
+    assert percentile_bounds(drawn, 0.5) == (2.0, np.inf)
+    assert percentile_bounds(np.arange(5.0), 0.5) == (1.0, 3.0)
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 5), (3, 7), (20, 20), (229, 298)])

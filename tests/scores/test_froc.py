@@ -1,11 +1,22 @@
 """Free-response ROC: MONAI's curve on the same points, and its own rules."""
 
+from time import process_time
+
 import numpy as np
 import pytest
 
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.scores.bootstrap import Draws
-from pseudo3d.scores.froc import Candidates, Hits, froc, froc_curve, hits, lesions_of, peaks
+from pseudo3d.scores.froc import (
+    Candidates,
+    Hits,
+    froc,
+    froc_curve,
+    froc_statistic,
+    hits,
+    lesions_of,
+    peaks,
+)
 
 
 def made(seed, scans=12, shape=(12, 16, 16)):
@@ -49,6 +60,43 @@ def test_sensitivity_is_read_at_thresholds_that_exist():
     assert (found.scans, found.lesions) == (2, 4)
     assert found.curve[0] == (0.0, 0.0, np.inf)
     assert found.curve[-1][:2] == (1.5, 0.75)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_weighted_sensitivity_is_that_of_trying_every_threshold(seed):
+    """Written out scan by scan, ties and lesions that nothing hits among them."""
+    rng = np.random.default_rng(seed)
+    scans = [
+        Hits(
+            lesions=rng.choice([-np.inf, *range(9)], rng.integers(0, 4)),
+            alarms=rng.integers(0, 9, rng.integers(0, 6)).astype(float),
+        )
+        for _ in range(7)
+    ]
+    steps = [np.inf, *np.unique(np.concatenate([np.r_[s.lesions, s.alarms] for s in scans]))]
+    weights = rng.integers(0, 3, (20, 7)).astype(float)
+    for rate in (0.0, 0.5, 2.0):
+        best = []
+        for row in weights:
+            count = sum(w * len(s.lesions) for w, s in zip(row, scans, strict=True))
+            shares = [
+                sum(w * (s.lesions >= t).sum() for w, s in zip(row, scans, strict=True))
+                for t in steps
+                if t > -np.inf
+                and sum(w * (s.alarms >= t).sum() for w, s in zip(row, scans, strict=True))
+                <= rate * row.sum()
+            ]
+            best.append(max(shares) / count if count else np.nan)
+        np.testing.assert_allclose(froc_statistic(scans, rate)(weights), best)
+
+
+def test_many_alarms_take_no_longer_than_few():
+    """Thresholds between two hits are none: the work follows the lesions."""
+    rng = np.random.default_rng(0)
+    scans = [Hits(lesions=rng.random(1), alarms=rng.random(20_000)) for _ in range(100)]
+    start = process_time()
+    froc(scans, draws=Draws(count=200))
+    assert process_time() - start < 20  # it took hours
 
 
 def test_healthy_scans_count_for_false_alarms():

@@ -48,6 +48,13 @@ def test_volumes_are_in_milliliters():
     assert (found.found_ml, found.true_ml) == (0.5, 0.5)
 
 
+def test_the_volume_of_a_voxel_may_be_given_where_axes_are_sheared():
+    mask = np.ones((10, 10, 10), dtype=bool)
+    found = overlap(mask, mask, (2.0, 1.0, 0.5), voxel_ml=0.0009)
+    assert (found.found_ml, found.true_ml) == pytest.approx((0.9, 0.9))
+    assert overlap(mask, mask, (2.0, 1.0, 0.5)).found_ml == pytest.approx(1.0)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("shape", "spacing"), [((2, 2, 3), (1, 1, 1)), ((2, 2, 2), (1, 1)), ((2, 2, 2), (1, 0, 1))]

@@ -10,7 +10,7 @@ import pytest
 
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.scores.bootstrap import Draws
-from pseudo3d.scores.segment import MaskOptions, case_rows, segmentation
+from pseudo3d.scores.segment import CaseRow, MaskOptions, case_rows, segmentation
 
 OPTIONS = MaskOptions(names=("head", "tail"))
 STEP = (2.0, 1.0, 1.0)
@@ -65,6 +65,50 @@ def test_the_median_distance_survives_one_missed_scan():
     assert found.labels[0].hd95_mm.value == pytest.approx(3.0)  # of 0, 2, 4 and none
     even = score([(cube(), cube()), (cube(at=2), cube())])
     assert even.labels[0].hd95_mm.value == pytest.approx(1.0)
+
+
+def test_missed_scans_are_values_of_the_median_and_not_left_out_of_its_interval():
+    """Four of ten scans missed: in a good part of the draws half of them are."""
+    far = [row(i, float(i + 1)) for i in range(6)] + [row(i, math.inf) for i in range(6, 10)]
+    found = segmentation(far, MaskOptions(names=("l",)))
+    median = found.labels[0].hd95_mm
+    rng = np.random.default_rng(1)
+    values = np.array([r.hd95_mm for r in far])
+    drawn = np.sort([np.median(rng.choice(values, 10)) for _ in range(4000)])
+    assert (median.value, median.low, median.high) == (5.5, drawn[100], math.inf)
+    assert median.undefined == 0
+    assert str(median) == "5.500 (95 % 3.000 to inf)"
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    told = told["labels"]["l"]["median_hd95_mm"]
+    assert (told["value"], told["high"], told["text"]) == (5.5, None, str(median))
+
+
+def test_a_median_that_is_infinite_says_so_and_is_not_undefined():
+    rows = [row(i, 2.0) for i in range(3)] + [row(i, math.inf) for i in range(3, 9)]
+    median = segmentation(rows, MaskOptions(names=("l",))).labels[0].hd95_mm
+    assert str(median) == "inf (95 % 2.000 to inf)"
+    every = segmentation(rows[3:], MaskOptions(names=("l",))).labels[0].hd95_mm
+    assert str(every) == "inf (no interval)"
+    assert every.to_dict()["text"] == "inf (no interval)"
+
+
+def test_tilted_scans_have_their_own_volumes_and_a_warning_beside_distances():
+    straight = case_rows("a", cube(at=2), cube(), STEP, OPTIONS)
+    assert case_rows("a", cube(at=2), cube(), STEP, OPTIONS, 0.002) == straight
+    tilted = case_rows("a", cube(at=2), cube(), STEP, OPTIONS, 0.002 * math.cos(math.radians(20)))
+    assert tilted[0].true_ml == pytest.approx(27 * 0.002 * 0.9397, rel=1e-4)
+    assert tilted[0].dice == straight[0].dice
+    assert "the axes of 1 scans are not at right angles" in segmentation(tilted, OPTIONS).describe()
+    assert "right angles" not in segmentation(straight, OPTIONS).describe()
+
+
+def row(number, distance):
+    missed = math.isinf(distance)
+    return CaseRow(
+        scan=str(number), label="l", dice=0.0 if missed else 0.8, hd95_mm=distance,
+        mean_distance_mm=distance, surface_dice=0.0 if missed else 0.9,
+        found_ml=0.0 if missed else 1.0, true_ml=1.0,
+    )  # fmt: skip
 
 
 def test_patients_are_drawn_whole():

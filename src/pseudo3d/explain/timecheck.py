@@ -118,7 +118,7 @@ def timecheck_scans(
         labels=np.array([run.classes.index(item.label) for item in part.items]),
         paths=tuple(item.path for item in part.items),
         seed=seed,
-        missing={i.path: bad[i.path] for i in manifest.items if i.path in bad},
+        missing={i.path: bad[i.name] for i in manifest.items if i.name in bad},
         unit="scan",
     )
 

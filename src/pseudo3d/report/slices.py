@@ -25,7 +25,7 @@ _WHAT = {"max": "highest heat", "mean": "mean heat", "area": "area of the mask, 
 class SliceCurve:
     """One number for each slice across an axis of the scan."""
 
-    values: Float[np.ndarray, " s"]
+    values: Float[np.ndarray, " s"]  # NaN where nothing is known
     what: str  # of the values, with their unit
     axis: int = 0  # of the scan: 0 depth, 1 height, 2 width
     positions: Float[np.ndarray, " s"] | None = None  # mm along `direction`; None: unknown
@@ -38,6 +38,8 @@ class SliceCurve:
                 f"values of shape {self.values.shape} across axis {self.axis}; wanted one for "
                 "each slice, across axis 0, 1 or 2"
             )
+        if np.isnan(self.values).all():
+            raise Pseudo3dError("a curve without a number; wanted one for at least one slice")
         if self.positions is not None and self.positions.shape != self.values.shape:
             raise Pseudo3dError(
                 f"{len(self.positions)} positions for {len(self.values)} slices; wanted as many"
@@ -49,13 +51,13 @@ class SliceCurve:
         return int(np.nanargmax(self.values))
 
     def to_csv(self) -> str:
-        """One row per slice: index, position in mm where it is known, value."""
+        """One row per slice: index, position in mm and value where they are known."""
         text = StringIO()
         out = csv.writer(text, lineterminator="\n")
         out.writerow([AXES[self.axis], "position_mm", "value"])
         for i, value in enumerate(self.values):
             place = "" if self.positions is None else f"{self.positions[i]:.3f}"
-            out.writerow([i, place, f"{value:.6g}"])
+            out.writerow([i, place, "" if np.isnan(value) else f"{value:.6g}"])
         return text.getvalue()
 
 
@@ -73,8 +75,9 @@ def slice_curve(view: ScanView, axis: int = 0, how: How | None = None) -> SliceC
     kind = how or ("area" if view.kind == "mask" else "max")
     rest = tuple({0, 1, 2} - {axis})
     if kind == "area":
-        voxel = np.prod([view.spacing[k] for k in rest])
-        values = (view.overlay != 0).sum(axis=rest) * voxel
+        one, other = (view.affine[:3, k] for k in rest)
+        pixel = np.linalg.norm(np.cross(one, other))  # where axes are sheared, no rectangle
+        values = (view.overlay != 0).sum(axis=rest) * pixel
     else:
         values = view.overlay.max(axis=rest) if kind == "max" else view.overlay.mean(axis=rest)
     return curve_of(view, values.astype(np.float64), _WHAT[kind], axis)

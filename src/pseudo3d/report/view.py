@@ -133,7 +133,8 @@ def view_of(
     """Prepare a scan and what was found in it for pictures.
 
     Args:
-        overlay: (D, H, W) on the scan's grid: a heat map from 0 on, or a mask of whole numbers.
+        overlay: (D, H, W) on the scan's grid: a heat map, or a mask of whole numbers. Of heat that
+            goes below 0, as logits do, the part above 0 is shown, and that is said.
         labels: names of a mask's values.
         window: (low, high) in the scan's values, or a name that `windowed` takes.
     Raises:
@@ -144,7 +145,9 @@ def view_of(
     low, high = _window(scan, window, channel) if isinstance(window, str) else window
     bare = "none" if scan.kind in ("npy", "npz") else ""
     placed = scan.meta.get("geometry", bare) != "none"
-    over = None if overlay is None else np.asarray(overlay)
+    over, told = None if overlay is None else np.asarray(overlay), ""
+    if over is not None and kind == "heat":
+        over, told = from_zero(over)
     return ScanView(
         image=scan.array[channel].numpy(),
         affine=scan.affine,
@@ -156,8 +159,23 @@ def view_of(
         overlay=over.astype(np.uint8) if over is not None and over.dtype == bool else over,
         kind=kind,
         labels=labels or {},
-        notes=scan.notes,
+        notes=(*scan.notes, *filter(None, [told])),
     )
+
+
+def from_zero(
+    heat: Shaped[np.ndarray, "d h w"],
+) -> tuple[Shaped[np.ndarray, "d h w"], str]:
+    """A heat map as pictures show it, from 0 on, and what that left out.
+
+    Evidence against a label is no heat; where all of it is, the least counts as 0.
+    """
+    least = float(heat.min())
+    if not least < 0:
+        return heat, ""
+    if (heat > 0).any():
+        return np.clip(heat, 0, None), f"the heat map goes down to {least:.3g}: shown from 0 on"
+    return heat - heat.min(), f"the heat map is nowhere above 0: shown from its least, {least:.3g}"
 
 
 def upright(view: ScanView) -> Upright:

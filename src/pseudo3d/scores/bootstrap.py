@@ -7,7 +7,7 @@ two models paired, and makes thousands of draws a matrix product.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from math import isfinite, nan, sqrt
+from math import isfinite, isinf, isnan, nan, sqrt
 from statistics import NormalDist
 from typing import Any
 
@@ -49,16 +49,20 @@ class Interval:
     undefined: int = 0  # draws in which the score does not exist, left out
 
     def __str__(self) -> str:
-        if not isfinite(self.value):
+        if isnan(self.value):
             return "undefined"
+        if isnan(self.low):
+            return f"{self.value:.3f} (no interval)"
         return f"{self.value:.3f} ({100 * self.level:g} % {self.low:.3f} to {self.high:.3f})"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; what is not a number becomes None."""
-        return {
+        """For JSON, which knows no infinity: None, and `text` says what it stands for."""
+        plain = {
             k: None if isinstance(v, float) and not isfinite(v) else v
             for k, v in asdict(self).items()
         }
+        ends = self.value, self.low, self.high
+        return plain | ({"text": str(self)} if any(map(isinf, ends)) else {})
 
 
 def unit_numbers(count: int, units: Any) -> Integer[np.ndarray, " n"]:
@@ -103,13 +107,13 @@ def interval(
     """
     value = float(statistic(np.ones((1, len(units))))[0])
     count = int(units.max()) + 1
-    if not isfinite(value):
+    if isnan(value):
         return Interval(value=value, low=nan, high=nan, level=draws.level, method="undefined")
     drawn = np.concatenate([statistic(weights) for weights in draw_weights(units, draws)])
-    kept = drawn[np.isfinite(drawn)]
+    kept = drawn[~np.isnan(drawn)]  # an infinite distance is a value: half of the scans are missed
     what = "scans" if count == len(units) else f"units of {len(units)} scans"
     method = f"bootstrap over {count} {what}, {draws.count} draws"
-    if len(kept) == 0 or np.ptp(kept) == 0:
+    if len(kept) == 0 or kept.min() == kept.max():
         low, high = (nan, nan) if otherwise is None else otherwise(count)
         method = f"no draw of {count} {what} changes the score; " + (
             "no interval" if otherwise is None else "score interval"
@@ -118,8 +122,8 @@ def interval(
         low, high = percentile_bounds(kept, draws.level)
     return Interval(
         value=value,
-        low=low if not isfinite(low) else min(low, value),
-        high=high if not isfinite(high) else max(high, value),
+        low=low if isnan(low) else min(low, value),
+        high=high if isnan(high) else max(high, value),
         level=draws.level,
         method=method,
         undefined=len(drawn) - len(kept),
@@ -127,8 +131,13 @@ def interval(
 
 
 def percentile_bounds(drawn: Float[np.ndarray, " b"], level: float) -> tuple[float, float]:
-    """The middle `level` of the draws."""
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    """The middle `level` of the draws; between a number and infinity nothing is interpolated."""
+    wanted = np.array([(1 - level) / 2, (1 + level) / 2])
+    if np.isfinite(drawn).all():
+        low, high = np.quantile(drawn, wanted)
+    else:
+        first, last = wanted * (len(drawn) - 1)
+        low, high = np.sort(drawn)[[int(np.floor(first)), int(np.ceil(last))]]
     return float(low), float(high)
 
 

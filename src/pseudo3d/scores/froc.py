@@ -213,10 +213,11 @@ def froc_statistic(scans: Sequence[Hits], rate: float) -> Statistic:
 
     Each draw looks for its own threshold, as one who publishes the figure does.
     """
-    steps = np.unique(np.concatenate([np.concatenate([s.lesions, s.alarms]) for s in scans]))
+    # sensitivity changes at the confidences of hits alone: no other threshold can be the best
+    steps = np.unique(np.concatenate([s.lesions for s in scans]))
     steps = steps[np.isfinite(steps)][::-1]
-    found = np.array([[(s.lesions >= t).sum() for t in steps] for s in scans], dtype=np.float64)
-    false = np.array([[(s.alarms >= t).sum() for t in steps] for s in scans], dtype=np.float64)
+    found = np.stack([_at_least(s.lesions, steps) for s in scans])
+    false = np.stack([_at_least(s.alarms, steps) for s in scans])
     count = np.array([len(s.lesions) for s in scans], dtype=np.float64)
 
     def statistic(weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
@@ -226,6 +227,13 @@ def froc_statistic(scans: Sequence[Hits], rate: float) -> Statistic:
         return np.where(total > 0, best / np.where(total > 0, total, 1), nan)
 
     return statistic
+
+
+def _at_least(
+    scores: Float[np.ndarray, " k"], steps: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, " t"]:
+    """How many scores reach each threshold."""
+    return (len(scores) - np.searchsorted(np.sort(scores), steps)).astype(np.float64)
 
 
 def _middles(groups: np.ndarray, count: int) -> np.ndarray:

@@ -61,9 +61,14 @@ def overlap(
     found: Shaped[np.ndarray, "d h w"],
     true: Shaped[np.ndarray, "d h w"],
     spacing: Spacing = (1.0, 1.0, 1.0),
+    *,
+    voxel_ml: float | None = None,
 ) -> Overlap:
     """Compare two masks of one label: whatever is not 0 is the label.
 
+    Args:
+        voxel_ml: volume of a voxel; None is the product of the spacings, which is too much where
+            the axes are not at right angles (gantry tilt): `Scan.voxel_ml`.
     Raises:
         Pseudo3dError: the masks differ in shape.
     """
@@ -72,7 +77,7 @@ def overlap(
         both=int((a & b).sum()),
         found=int(a.sum()),
         true=int(b.sum()),
-        voxel_ml=float(np.prod(check_spacing(spacing))) / 1000,
+        voxel_ml=box_ml(spacing) if voxel_ml is None else voxel_ml,
     )
 
 
@@ -109,6 +114,11 @@ def check_spacing(spacing: Sequence[float]) -> np.ndarray:
     if step.shape != (3,) or not (np.isfinite(step) & (step > 0)).all():
         raise Pseudo3dError(f"spacing {spacing!r}; wanted three positive numbers, mm")
     return step
+
+
+def box_ml(spacing: Spacing) -> float:
+    """Volume of a voxel whose axes are at right angles, ml."""
+    return float(np.prod(check_spacing(spacing))) / 1000
 
 
 def _share(part: float, whole: float) -> float:

@@ -12,9 +12,10 @@ from jaxtyping import Float, Shaped
 
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.scores.bootstrap import Draws, Interval, Statistic, interval, unit_numbers
-from pseudo3d.scores.overlap import Spacing, check_shapes, overlap
+from pseudo3d.scores.overlap import Spacing, box_ml, check_shapes, overlap
 from pseudo3d.scores.surface import surface_distances
 
+_SHEARED = 1e-4  # of a voxel's volume that shear may take before distances are doubted
 MEASURES = ("dice", "hd95_mm", "mean_distance_mm", "surface_dice", "found_ml", "true_ml")
 
 
@@ -30,6 +31,7 @@ class CaseRow:
     surface_dice: float
     found_ml: float
     true_ml: float
+    sheared: bool = False  # the axes of the scan are not at right angles: distances are off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,11 @@ class Segmentation:
             f"{s.label}: {s.scored} scans, {s.missed} missed, {s.invented} invented"
             for s in self.labels
         ]
+        if tilted := len({row.scan for row in self.rows if row.sheared}):
+            parts.append(
+                f"warning: the axes of {tilted} scans are not at right angles (gantry tilt), their "
+                "distances and surface Dice are measured as if they were"
+            )
         return f"{scans} scans; surface Dice at {self.tolerance_mm:g} mm; " + "; ".join(parts)
 
     def to_csv(self) -> str:
@@ -107,9 +114,12 @@ def case_rows(
     true: Shaped[np.ndarray, "d h w"],
     spacing: Spacing,
     options: MaskOptions,
+    voxel_ml: float | None = None,
 ) -> list[CaseRow]:
     """Measure one scan, in its own grid.
 
+    Args:
+        voxel_ml: volume of a voxel (`Scan.voxel_ml`); None is the product of the spacings.
     Raises:
         Pseudo3dError: the masks differ in shape, or a label has no name.
     """
@@ -120,10 +130,13 @@ def case_rows(
             f"{scan} holds label {highest}; wanted at most {len(options.names)}: "
             f"{', '.join(options.names)}"
         )
+    box = box_ml(spacing)
+    volume = box if voxel_ml is None else voxel_ml
     rows = []
     for number, name in enumerate(options.names, start=1):
         a, b = found == number, true == number
-        count, gaps = overlap(a, b, spacing), surface_distances(a, b, spacing)
+        count = overlap(a, b, spacing, voxel_ml=volume)
+        gaps = surface_distances(a, b, spacing)
         rows.append(
             CaseRow(
                 scan=scan,
@@ -134,6 +147,7 @@ def case_rows(
                 surface_dice=gaps.surface_dice(options.tolerance_mm),
                 found_ml=count.found_ml,
                 true_ml=count.true_ml,
+                sheared=volume < (1 - _SHEARED) * box,
             )
         )
     return rows

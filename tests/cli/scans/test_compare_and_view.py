@@ -122,6 +122,22 @@ def test_a_scan_becomes_a_page_or_a_picture(scans, over, suffix):
         assert ('"curve": null' in text) == (not over)
 
 
+def test_the_librarys_own_heat_and_masks_stored_as_floats_are_shown(scans):
+    nibabel = pytest.importorskip("nibabel")
+    stored = nibabel.load(scans / "heat.nii.gz")
+    heat = np.asarray(stored.dataobj)
+    for name, array in (("logits", heat - 0.5), ("floats", (heat > 0.5).astype(np.float32))):
+        nibabel.save(nibabel.Nifti1Image(array, stored.affine), scans / f"{name}.nii.gz")
+    words = ("view", scans / "scan.nii.gz", "--out", scans / "o.html")
+    done = run(*words, "--heat", scans / "logits.nii.gz")
+    assert done.exit_code == 0
+    assert "the heat map goes down to -0.5: shown from 0 on" in done.stderr
+    assert "shown from 0 on" in (scans / "o.html").read_text("utf-8")
+    assert run(*words, "--mask", scans / "floats.nii.gz").exit_code == 0
+    with pytest.raises(Pseudo3dError, match="wanted whole labels 0 to 255"):
+        run(*words, "--mask", scans / "logits.nii.gz")
+
+
 def test_what_lies_elsewhere_is_not_laid_over(scans):
     words = ("view", scans / "scan.nii.gz", "--out", scans / "o.html")
     with pytest.raises(Pseudo3dError, match="lies 5 mm away"):

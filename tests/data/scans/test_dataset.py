@@ -10,6 +10,8 @@ from pseudo3d.data.scans.manifest import ScanItem, ScanManifest, read_scans
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.data.scans.scan import scan_of
 from pseudo3d.data.scans.write import write_like
+from pseudo3d.engine.volumes.plan import with_statistics
+from pseudo3d.engine.volumes.train import readable_scans
 
 pytest.importorskip("nibabel", reason="writing NIfTI needs the extra `scans`")
 
@@ -76,7 +78,21 @@ def test_a_mask_that_lies_elsewhere_is_quarantined_by_name(masked, tmp_path):
     wrong = write_like(tmp_path / "wrong.nii", np.zeros((12, 16, 20), np.uint8), moved)
     store = ScanStore(ScanPreprocessing(size=(2, 2, 2), view="patch"))
     store.fill([ScanItem(path=item.path, label="", mask=wrong)])
-    assert "lies elsewhere than its scan" in store.quarantined[item.path]
+    assert "lies elsewhere than its scan" in store.quarantined[item.name]
+
+
+def test_a_wrong_index_into_a_file_takes_no_other_volume_of_it_along(tmp_path):
+    np.save(tmp_path / "four.npy", np.random.default_rng(0).random((4, 3, 4, 5)))
+    items = tuple(
+        ScanItem(path=tmp_path / "four.npy", label="", value=float(i), index=i) for i in (0, 9, 2)
+    )
+    manifest = ScanManifest(items=items, classes=("value",), task="regress")
+    store = ScanStore(ScanPreprocessing(size=(3, 4, 5)))
+    store.fill(items)
+    assert readable_scans(manifest, store).values == [0.0, 2.0]
+    (bad,) = store.quarantined
+    assert bad == f"{tmp_path / 'four.npy'}[9]"
+    assert len(with_statistics(store, manifest).quarantined) == 1
 
 
 def test_scans_beyond_the_room_are_prepared_again_and_the_same(masked):

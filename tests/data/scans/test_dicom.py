@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -17,6 +18,7 @@ from torch.testing import assert_close
 
 from data.scans.dicoms import changed, image, pixels, save, series
 from pseudo3d.data.scans.dicom import list_series
+from pseudo3d.data.scans.intensity import plan_intensity
 from pseudo3d.data.scans.read import peek_scan, read_scan
 from pseudo3d.data.scans.scan import ScanError
 
@@ -102,6 +104,7 @@ def test_a_tilted_gantry_is_in_the_affine_and_said(tmp_path):
     assert scan.world(5, 0, 0) == pytest.approx((10.0, 15.0, 12.5))
     assert "gantry tilt" in scan.notes[0]
     assert scan.spacing[0] == pytest.approx((2.5**2 + 1) ** 0.5)
+    assert scan.voxel_ml == pytest.approx(2.5 * 0.75 * 0.5 / 1000)  # as without the tilt
 
 
 def test_volumes_of_a_4d_series_are_read_by_index(tmp_path):
@@ -204,8 +207,6 @@ def test_other_transfer_syntaxes_give_the_same_voxels(tmp_path):
 
 
 def test_simpleitk_decodes_what_pydicom_cannot_and_rescales_once(tmp_path):
-    from pydicom import dcmread
-
     stored = {"shape": (64, 64), "RescaleIntercept": 0}  # smaller ones cannot be packed
     series(tmp_path / "plain", **stored)
     writer = sitk.ImageFileWriter()
@@ -270,7 +271,52 @@ def test_enhanced_frames_are_placed_by_their_own_groups(tmp_path):
 
 
 def test_a_multi_frame_file_without_geometry_is_refused(tmp_path):
-    data = image(0, NumberOfFrames=2, PixelData=2 * pixels(0).tobytes(), ImagePositionPatient=None)
-    save(tmp_path, [data])
-    with pytest.raises(ScanError, match=r"no ImagePositionPatient .* for each of its frames"):
+    """Folder and file give the same answer: neither sends to the other."""
+    for place in (None, [0.0, 0.0, 0.0]):
+        data = image(
+            0, NumberOfFrames=2, PixelData=2 * pixels(0).tobytes(), ImagePositionPatient=place
+        )
+        save(tmp_path, [data])
+        for path in (tmp_path, tmp_path / "IM0000.dcm"):
+            with pytest.raises(ScanError, match="2 frames in one file without a place for each"):
+                read_scan(path)
+
+
+def test_enhanced_files_of_one_frame_each_are_a_series(tmp_path):
+    """pydicom gives one frame without an axis of frames."""
+    for number in range(3):
+        path = enhanced(tmp_path / f"{number}", slices=1)
+        data = dcmread(path)
+        place = data.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
+        place.ImagePositionPatient = [-10.0, -20.0, 2.5 * number]
+        data.PixelData = pixels(number).tobytes()
+        data.save_as(path)
+    scan = read_scan(tmp_path)
+    assert_close(scan.array[0], (2 * (expected(3) + 1024) + 1).short())
+    assert read_scan(tmp_path / "1").size == (1, 6, 5)
+
+
+def test_zero_is_a_window_center_and_a_number_of_a_series(tmp_path):
+    scan = read_scan(series(tmp_path, WindowCenter=0, WindowWidth=400, SeriesNumber=0))
+    assert (scan.meta["window_center"], scan.meta["window_width"]) == ("0.0", "400.0")
+    assert plan_intensity(scan, "auto").fixed == (-200.0, 200.0)
+    assert scan.meta["series_number"] == "0"
+    assert read_scan(tmp_path, series="0").size == scan.size
+    several = series(tmp_path / "b", WindowCenter=[0, 40], WindowWidth=[400, 80])
+    assert read_scan(several).meta["window_center"] == "0.0"
+
+
+def test_values_that_go_through_a_table_are_refused(tmp_path):
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [2, 0, 16], "HU"
+    table.LUTData = bytes(4)
+    series(tmp_path, ModalityLUTSequence=Sequence([table]), RescaleSlope=None,
+           RescaleIntercept=None)  # fmt: skip
+    with pytest.raises(ScanError, match=r"IM0000\.dcm: .*ModalityLUTSequence.* RescaleSlope"):
         read_scan(tmp_path)
+
+
+def test_values_of_inverted_images_stay_as_stored_and_it_is_said(tmp_path):
+    scan = read_scan(series(tmp_path, PhotometricInterpretation="MONOCHROME1"))
+    assert_close(scan.array[0], expected())
+    assert "MONOCHROME1" in scan.notes[0]

@@ -43,6 +43,21 @@ def test_a_ct_window_is_refused_for_what_is_no_ct():
     windowed(made([1.0, 2.0]), "lung")  # NIfTI does not say what it is
 
 
+def test_edges_are_the_same_for_every_scan_whatever_window_it_asks_for():
+    own = {"window_center": "-600", "window_width": "1500"}
+    for meta in ({}, own, {"modality": "CT", **own}):
+        scan = made([-160, 40, 240, 900], units="HU", meta=meta)
+        assert windowed(scan, (-160.0, 240.0)).flatten().tolist() == [0.0, 0.5, 1.0, 1.0]
+    with pytest.raises(ScanError, match=r"\(-160.0, 240.0\) is meant for CT in HU, the scan is MR"):
+        windowed(made([1.0, 2.0], meta={"modality": "MR"}), (-160.0, 240.0))
+
+
+@pytest.mark.parametrize("edges", [(1.0, 1.0), (2.0, 1.0), (0.0, math.inf), (math.nan, 1.0)])
+def test_edges_that_are_no_range_are_refused(edges):
+    with pytest.raises(ScanError, match="wanted two finite numbers, the lower one first"):
+        windowed(made([1.0, 2.0]), edges)
+
+
 def test_an_unknown_window_names_the_known():
     with pytest.raises(ScanError, match=r"unknown window: 'lungs'. Did you mean lung"):
         windowed(made([1.0, 2.0]), "lungs")

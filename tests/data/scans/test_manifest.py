@@ -84,6 +84,9 @@ def test_the_columns_decide_the_task(tmp_path, header, rows, task):
         ("path,label", ("a.npy,x", "b.npy,x"), "one class, 'x'"),
         ("path,other", ("a.npy,x",), "wanted path and one of label, mask, value"),
         ("path,label", (",x",), "empty path"),
+        ("path,value", ("a.npy,1.5", "b.npy,2,5"), "row 3: 3 cells under 2 columns"),
+        ("path,label,group", ("a.npy,x,p", "b.npy,y"), "row 3: 2 cells under 3 columns"),
+        ("path,label,index", ("a.npy,x,one", "b.npy,y,"), "index is 'one'"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_said(tmp_path, header, rows, said):
@@ -149,3 +152,23 @@ def test_a_dicom_file_is_known_by_its_mark_and_not_by_its_name(tmp_path):
 
 def test_names_lose_their_whole_suffix():
     assert stem(Path("a/b_0000.nii.gz")) == "b"
+
+
+def test_empty_masks_are_no_list_to_learn_from_but_one_to_score(tmp_path):
+    listed(tmp_path, "path,mask", "a.npy,c.npy", "b.npy,c.npy")
+    with pytest.raises(ManifestError, match="background only"):
+        read_scans(tmp_path)
+    found = read_scans(tmp_path, ("background", "lesion"))
+    assert (found.task, found.classes) == ("segment", ("background", "lesion"))
+
+
+def test_one_class_of_a_networks_two_can_be_listed(tmp_path):
+    path = listed(tmp_path, "path,label", "a.npy,ill", "b.npy,ill")
+    assert read_scans(path, ("ill", "well")).labels == [0, 0]
+
+
+def test_a_volume_of_a_four_dimensional_file_is_called_by_its_number(tmp_path):
+    path = listed(tmp_path, "path,label,index", "a.npy,x,0", "a.npy,y,1")
+    assert [i.name for i in read_scans(path).items] == [
+        f"{tmp_path / 'a.npy'}[{n}]" for n in (0, 1)
+    ]

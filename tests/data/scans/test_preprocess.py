@@ -24,6 +24,12 @@ def test_it_survives_json_and_says_that_it_is_a_scans():
     assert any_preprocessing(plain) == PRE
 
 
+@pytest.mark.parametrize("window", ["auto", (-160.0, 240.0)])
+def test_names_and_edges_of_windows_are_written_down(window):
+    pre = ScanPreprocessing(size=(2, 2, 2), window=window)
+    assert any_preprocessing(json.loads(json.dumps(pre.to_dict()))) == pre
+
+
 def test_a_videos_preprocessing_stays_a_videos():
     video = Preprocessing(resize=8, size=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
     assert any_preprocessing(video.to_dict()) == video
@@ -37,6 +43,7 @@ def test_a_videos_preprocessing_stays_a_videos():
         ({"spacing": (1.0, 0.0, 1.0)}, "above 0"),
         ({"layout": "SAA"}, "one of L R"),
         ({"window": "lungs"}, "Did you mean lung"),
+        ({"window": (240.0, -160.0)}, "the lower one first"),
         ({"channels": 2}, "2 finite"),
         ({"std": (0.0,)}, "above 0"),
     ],

@@ -6,6 +6,8 @@ import torch
 
 from pseudo3d.data.scans.dataset import ScanStore
 from pseudo3d.data.scans.manifest import ScanItem, ScanManifest, read_scans
+from pseudo3d.data.scans.preprocess import prepared
+from pseudo3d.data.scans.read import read_scan
 from pseudo3d.data.scans.scan import scan_of
 from pseudo3d.data.scans.write import write_like
 from pseudo3d.engine.volumes.plan import plan_input, plan_network, with_statistics
@@ -47,6 +49,45 @@ def test_what_the_recipe_names_stays(thick):
     recipe = volume_recipe("volume").but(input={"size": (4, 16, 16), "spacing": (6.0, 1.0, 1.0)})
     pre, _ = plan_input(thick, recipe)
     assert (pre.size, pre.spacing) == ((4, 16, 16), (6.0, 1.0, 1.0))
+
+
+def exported(folder, *windows):
+    """The same CT, exported with other windows to be shown with; None names none."""
+    dicoms = pytest.importorskip("data.scans.dicoms", reason="DICOM needs the extra `scans`")
+    items = []
+    for number, window in enumerate(windows):
+        shown = {} if window is None else {"WindowCenter": window[0], "WindowWidth": window[1]}
+        path = dicoms.series(folder / str(number), **shown)
+        items.append(ScanItem(path=path, label="ab"[number % 2]))
+    return ScanManifest(items=tuple(items), classes=("a", "b"))
+
+
+def test_one_window_is_fixed_for_every_ct(tmp_path):
+    part = exported(tmp_path, (40, 400), (40, 400), (-600, 1500))
+    pre, told = plan_input(part, volume_recipe("volume"))
+    assert pre.window == (-160.0, 240.0)
+    assert "-160 to 240 HU become 0 to 1 in every scan" in " ".join(told)
+    assert "warning: the scans ask for 2 different windows: -160 to 240 HU (2 scans), -1350" in (
+        " ".join(told)
+    )
+    seen = [prepared(read_scan(item.path), pre)[1].array for item in part.items]
+    assert torch.equal(seen[0], seen[2])
+
+
+def test_where_no_window_leads_the_whole_range_of_ct_is_taken(tmp_path):
+    pre, told = plan_input(exported(tmp_path, (40, 400), (-600, 1500)), volume_recipe("volume"))
+    assert pre.window == (-1000.0, 1000.0)
+    assert any(line.startswith("warning: ") for line in told)
+    pre, told = plan_input(exported(tmp_path / "b", None, None), volume_recipe("volume"))
+    assert pre.window == (-1000.0, 1000.0)
+    assert not any(line.startswith("warning: ") for line in told)
+
+
+def test_a_window_that_the_recipe_names_stays(tmp_path):
+    part = exported(tmp_path, (40, 400), (-600, 1500))
+    for given, wanted in (("lung", "lung"), ([-100, 300], (-100, 300))):
+        pre, _ = plan_input(part, volume_recipe("volume").but(input={"window": given}))
+        assert pre.window == wanted
 
 
 def test_statistics_are_of_the_prepared_scans(bars):

@@ -2,21 +2,25 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from pseudo3d.cli.scans.predict import write_outputs
 from pseudo3d.data.scans.dataset import ScanStore
+from pseudo3d.data.scans.grid import orient
 from pseudo3d.data.scans.manifest import read_scans
-from pseudo3d.data.scans.preprocess import ScanPreprocessing
+from pseudo3d.data.scans.preprocess import ScanPreprocessing, middle
 from pseudo3d.data.scans.read import read_scan
 from pseudo3d.data.scans.scan import scan_of
 from pseudo3d.data.scans.write import write_like
 from pseudo3d.engine.training.job import Job
 from pseudo3d.engine.volumes.evaluate import evaluate_volumes
+from pseudo3d.engine.volumes.module import Goal
 from pseudo3d.engine.volumes.predict import NOTE, evidence_of, predict_scan
-from pseudo3d.engine.volumes.ready import ready
+from pseudo3d.engine.volumes.ready import Ready, ready
 from pseudo3d.engine.volumes.train import ScanParts, train_volumes
 from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
 from pseudo3d.models import create_model
@@ -72,10 +76,6 @@ def test_the_evidence_of_all_places_is_the_answer(trained):
 
 def test_the_same_patient_in_any_grid_gets_the_same_answer_at_the_same_place(trained):
     """All 48 orientations of a file, through a network that knows one."""
-    from dataclasses import replace
-
-    from pseudo3d.data.scans.grid import orient
-
     run = ready(trained[0])
     run = replace(run, pre=replace(run.pre, layout="RAS"))
     first = predict_scan(run, bar("depth"))
@@ -112,8 +112,6 @@ def test_masks_are_learned_and_found_in_the_files_own_grid(segmenter, blobs):
 
 
 def test_a_mask_lies_on_its_scan_however_the_file_is_turned(segmenter, blobs, tmp_path):
-    from pseudo3d.data.scans.grid import orient
-
     item = read_scans(blobs).split("test").items[0]
     scan, truth = read_scan(item.path), read_scan(item.mask)
     straight = predict_scan(segmenter, scan)
@@ -152,6 +150,94 @@ def test_a_scan_of_other_channels_is_refused(trained):
     two = scan_of(torch.zeros(2, 8, 8, 8), np.eye(4), source="two.nii", kind="nifti")
     with pytest.raises(Pseudo3dError, match=r"two\.nii: 2 channels"):
         predict_scan(trained[0], two)
+
+
+def looking(fresh, **pre):
+    """A network that sees a cut of 8 slices of 1 mm, of whatever it is given."""
+    goal = Goal(task="classify", classes=("healthy", "ill"))
+    given = {"size": (8, 8, 8), "layout": "SAR", "spacing": (1.0, 1.0, 1.0), **pre}
+    net = fresh(num_classes=2, in_channels=1).eval()
+    return Ready(net=net, pre=ScanPreprocessing(**given), goal=goal)
+
+
+def tall(slices, step=1.0):
+    """A scan of so many slices, all different."""
+    values = torch.randn(1, slices, 8, 8, generator=torch.Generator().manual_seed(slices))
+    affine = np.diag([1.0, 1.0, step, 1.0])[:, [2, 1, 0, 3]]
+    return scan_of(values, affine, source="tall.nii", kind="nifti")
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), None])
+def test_the_curve_lies_on_the_slices_that_were_looked_at(fresh, spacing):
+    run, scan = looking(fresh, spacing=spacing), tall(20)
+    whole = predict_scan(run, scan)
+    alone = predict_scan(run, scan.with_array(scan.array[:, 6:14]))
+    np.testing.assert_allclose(whole.probs, alone.probs, atol=1e-6)
+    np.testing.assert_allclose(whole.curve[6:14], alone.curve, atol=1e-6)
+    assert np.isnan(whole.curve[:6]).all()
+    assert np.isnan(whole.curve[14:]).all()
+    hottest = whole.heat.max((1, 2))
+    assert 6 <= hottest.argmax() < 14
+
+
+def test_a_scan_smaller_than_the_cut_has_the_middle_of_the_curve(fresh):
+    run, scan = looking(fresh), tall(4)
+    padded = scan.with_array(middle(scan.array, (8, 8, 8)))
+    found = predict_scan(run, scan).curve
+    np.testing.assert_allclose(found, predict_scan(run, padded).curve[2:6], atol=1e-6)
+
+
+@pytest.mark.parametrize("step", [0.5, 2.0, 12.0])
+def test_the_curve_goes_with_the_map_to_other_spacings(fresh, step):
+    run, scan = looking(fresh), tall(20, step)
+    found = predict_scan(run, scan)
+    known = np.flatnonzero(~np.isnan(found.curve[:, 0]))
+    middle_mm = (19 / 2) * step
+    wanted = [i for i in range(20) if abs(i * step - middle_mm) <= 4]
+    assert known.tolist() == (wanted or [9, 10])  # a cut thinner than a slice is still somewhere
+    assert found.curve[known].sum(1) == pytest.approx(1, abs=1e-5)
+    turned = predict_scan(run, orient(scan, "IAR"))
+    np.testing.assert_allclose(turned.curve, found.curve[::-1], atol=1e-6)
+
+
+def test_slices_that_were_not_looked_at_are_null_and_gaps(fresh, tmp_path):
+    found = predict_scan(looking(fresh), tall(20))
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert [row[0] is None for row in told["curve"]] == [True] * 6 + [False] * 8 + [True] * 6
+    write_outputs(found, tmp_path, "a")
+    rows = (tmp_path / "a_slices.csv").read_text().splitlines()[1:]
+    assert [row.endswith(",") for row in rows] == [True] * 6 + [False] * 8 + [True] * 6
+    assert '"values": [null' in (tmp_path / "a.html").read_text("utf-8")
+
+
+def test_volumes_of_a_tilted_scan_are_those_of_its_voxels(segmenter, blobs):
+    scan = read_scan(read_scans(blobs).items[0].path)
+    affine = scan.affine.copy()
+    affine[1, 0] += affine[2, 0] * np.tan(np.radians(20))  # as a tilted gantry shears the stack
+    plain, tilted = predict_scan(segmenter, scan), scan.with_array(scan.array, affine)
+    found = predict_scan(segmenter, tilted)
+    voxels = int((found.mask == 1).sum())
+    assert voxels > 0
+    assert found.to_dict()["volume_ml"]["1"] == pytest.approx(voxels * 2.0 / 1000, abs=1e-4)
+    assert plain.to_dict()["volume_ml"]["1"] > 0
+
+
+def test_a_tilted_scan_is_scored_in_its_own_volumes_with_a_warning(segmenter, blobs, tmp_path):
+    item = read_scans(blobs).split("test").items[0]
+    paths = {}
+    for name, path in (("scan", item.path), ("mask", item.mask)):
+        scan = read_scan(path)
+        affine = scan.affine.copy()
+        affine[1, 0] += affine[2, 0] * np.tan(np.radians(20))
+        sheared = scan.with_array(scan.array, affine)
+        paths[name] = write_like(
+            tmp_path / f"{name}.nii", scan.array[0], replace(sheared, source=tmp_path / "new")
+        )
+    (tmp_path / "list.csv").write_text("path,mask\nscan.nii,mask.nii\n")
+    found = evaluate_volumes(segmenter, read_scans(tmp_path / "list.csv", ("background", "1")))
+    voxels = int(read_scan(paths["mask"]).array.sum())
+    assert found.scores.rows[0].true_ml == pytest.approx(voxels * 2.0 / 1000, rel=1e-4)
+    assert "not at right angles" in found.scores.describe()
 
 
 def test_values_unlike_those_of_training_are_pointed_out(trained):

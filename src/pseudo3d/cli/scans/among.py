@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pseudo3d.cli.common import note
+
 if TYPE_CHECKING:
     from pseudo3d.data.scans.manifest import ScanManifest
 
@@ -15,17 +17,34 @@ def is_scan(path: Path) -> bool:
 
 
 def scans_among(paths: list[Path]) -> list[Path]:
-    """The scans that the inputs of a command name, those in folders too; none if any is a video."""
+    """The scans that the inputs of a command name, those in folders too; none if any is a video.
+
+    A folder that directly holds DICOM is one scan, whatever else lies in it. Of any other folder
+    each entry counts that is a scan, or a folder with DICOM in or below it; the others are told.
+    """
     found: list[Path] = []
     for path in paths:
-        if is_scan(path):
+        if path.is_dir():
+            found += _inside(path)
+        elif is_scan(path):
             found.append(path)
-        elif path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
-            found += [p for p in inside if is_scan(p)]
         else:
             return []
     return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    from pseudo3d.data.scans.names import holds_dicom
+
+    if holds_dicom(folder):
+        return [folder]
+    inside = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
+    scans = [p for p in inside if is_scan(p)]
+    others = sorted({p.name for p in inside} - {p.name for p in scans})
+    if scans and others:
+        some = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        note(f"{folder}: {len(others)} entries are no scans and left out: {some}")
+    return scans
 
 
 def holds_scans(path: Path) -> bool:
@@ -50,10 +69,11 @@ def unlabeled_or_listed(data: Path, split: str, group: list[str] | None) -> "Sca
     None where the data are no scans.
     """
     from pseudo3d.data.scans.manifest import ScanItem, ScanManifest, read_scans
+    from pseudo3d.data.scans.names import holds_dicom
 
     listed = data.suffix.lower() in (".csv", ".npz") or (data / "manifest.csv").exists()
     loose = [] if listed or not data.exists() else scans_among([data])
-    if loose:
+    if loose and all(p.is_file() or holds_dicom(p) for p in loose):  # else folders of classes
         return ScanManifest(items=tuple(ScanItem(path=p, label="") for p in loose), classes=())
     if not holds_scans(data):
         return None

@@ -1,7 +1,7 @@
 """`p3d view`: a scan, and what lies over it, as a page that scrolls and as a picture."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pseudo3d.data.scans.scan import Scan
 
+Kind = Literal["heat", "mask"]
 Series = Annotated[str | None, typer.Option(help="Which series of a DICOM folder.")]
 
 
@@ -41,10 +42,11 @@ def view(
 
     shown = read_scan(scan, series=series, index=index)
     over = mask or heat
+    kind: Kind = "heat" if mask is None else "mask"
     seen = view_of(
         shown,
-        None if over is None else overlay_of(over, shown),
-        kind="heat" if mask is None else "mask",
+        None if over is None else overlay_of(over, shown, kind),
+        kind=kind,
         window=_window(window),
     )
     for line in describe_geometry(seen):
@@ -57,14 +59,15 @@ def view(
     say(str(write_viewer(seen, out, curve=curve, options=options)))
 
 
-def overlay_of(path: Path, scan: "Scan") -> "np.ndarray":
+def overlay_of(path: Path, scan: "Scan", kind: Kind = "heat") -> "np.ndarray":
     """Read what lies over a scan; its grid must be the scan's, axes and all.
 
     Raises:
-        Pseudo3dError: it has another size, or lies elsewhere.
+        Pseudo3dError: it has another size, lies elsewhere, or is a mask without whole labels.
     """
     import numpy as np
 
+    from pseudo3d.data.scans.masks import whole_labels
     from pseudo3d.data.scans.read import read_scan
 
     over = read_scan(path)
@@ -80,7 +83,7 @@ def overlay_of(path: Path, scan: "Scan") -> "np.ndarray":
             f"{path} lies {apart:.3g} mm away from {scan.source}; wanted the same place: was it "
             "made on another series, or on a resampled scan?"
         )
-    return over.array[0].numpy()
+    return (over.array if kind == "heat" else whole_labels(over))[0].numpy()
 
 
 def _window(text: str) -> tuple[float, float] | str:

@@ -20,13 +20,14 @@ import torch
 from pseudo3d.data.cache import SHARE_OF_DISK, default_folder, fits
 from pseudo3d.data.kept import map_array, write_array
 from pseudo3d.data.scans.grid import orient, resampled, resampled_size
+from pseudo3d.data.scans.partners import partners
 from pseudo3d.data.scans.read import peek_scan, read_scan
 from pseudo3d.data.scans.scan import Scan, ScanError, Triple, scan_of, world_axes
 from pseudo3d.data.scans.source import Peek
 
 Progress = Callable[[int, int], None]
 _log = logging.getLogger(__name__)
-_FORM = 1  # of the files; another number makes older ones unknown
+_FORM = 2  # of the files; another number makes older ones unknown
 _WORLD = "RL", "AP", "SI"
 
 
@@ -163,9 +164,12 @@ class ScanCache:
 
     def _key(self, request: Request) -> str:
         path = request.path.resolve()
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.is_file())
+        else:
+            files = [path, *partners(path)]
         stats = [(str(p), (s := p.stat()).st_size, s.st_mtime_ns) for p in files]
         how = (request.series, request.index, request.allow_nonuniform)
         text = repr((_FORM, stats, how, self.spacing, self.layout))

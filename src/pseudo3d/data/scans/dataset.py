@@ -45,7 +45,7 @@ class ScanStore:
     preprocessing: ScanPreprocessing
     room: int = 2**31
     cache: ScanCache | None = None
-    quarantined: dict[Path, str] = field(default_factory=dict)  # file -> what is wrong with it
+    quarantined: dict[str, str] = field(default_factory=dict)  # name -> what is wrong with it
     _held: dict[str, Sample] = field(default_factory=dict, repr=False)
     _stacks: dict[tuple[Path, str], Tensor] = field(default_factory=dict, repr=False)
 
@@ -85,7 +85,7 @@ class ScanStore:
             try:
                 self.read(item)
             except (Pseudo3dError, OSError) as err:
-                self.quarantined[item.path] = str(err)
+                self.quarantined[item.name] = str(err)
             if progress is not None:
                 progress(done, len(items))
 

@@ -79,6 +79,9 @@ class Dicom(Source):
         meta = describe(data)
         for line in self._grid.notes:
             note(meta, line)
+        if str(data.get("PhotometricInterpretation", "")) == "MONOCHROME1":
+            note(meta, "the file asks for low values to be shown white (MONOCHROME1); values are "
+                 "as stored, and pictures show low ones black")  # fmt: skip
         first = self._grid.slices[0]
         return Peek(
             shape=(first.samples, self._grid.count, *first.size),
@@ -156,7 +159,8 @@ def _uid_end(wanted: str) -> Any:
 
 
 def _number(found: _Found) -> str:
-    return str(found.data.get("SeriesNumber", "") or "")
+    value = found.data.get("SeriesNumber")
+    return "" if value is None else str(value)
 
 
 def _description(found: _Found) -> str:

@@ -118,9 +118,20 @@ def slices_of(data: Any, file: Path) -> list[Slice]:
         )
     if str(data.get("Modality", "")) in ("SEG", "RTDOSE"):
         raise ScanError(f"{file}: modality {data.Modality}, which is no scan; leave it out")
+    if data.get("ModalityLUTSequence"):
+        raise ScanError(
+            f"{file}: values become units by a table (ModalityLUTSequence), wanted a slope and an "
+            "intercept; export the series with RescaleSlope, or as NIfTI"
+        )
     with sound(file), quiet():
         if "PerFrameFunctionalGroupsSequence" in data:
             return _frames(data, file)
+        if (frames := int(_number(data.get("NumberOfFrames"), 1))) > 1:
+            raise ScanError(
+                f"{file}: {frames} frames in one file without a place for each of them (no "
+                "functional groups); export one file per slice or enhanced DICOM, or turn it into "
+                "NIfTI"
+            )
         return [_slice(data, file, None, {})]
 
 
@@ -155,10 +166,9 @@ def _slice(data: Any, file: Path, frame: int | None, groups: Mapping[str, Any]) 
     def numbers(name: str, count: int) -> tuple[float, ...]:
         value = get(name)
         if value is None or not hasattr(value, "__len__") or len(value) != count:
-            many = int(data.get("NumberOfFrames", 1) or 1) > 1
             raise ScanError(
                 f"{file}: no {name} (of {count} values)"
-                + (" for each of its frames" if many else "")
+                + (f" for its frame {frame + 1}" if frame is not None else "")
                 + ": nobody can tell where this image lies; leave it out or export it anew"
             )
         return tuple(float(v) for v in value)
@@ -184,7 +194,7 @@ def _slice(data: Any, file: Path, frame: int | None, groups: Mapping[str, Any]) 
 
 
 def _number(value: Any, default: float) -> float:
-    return default if value is None or str(value) == "" else float(value)
+    return default if _is_empty(value) else float(value)
 
 
 def _texts(data: Any, name: str) -> list[str]:
@@ -210,10 +220,16 @@ def describe(data: Any) -> dict[str, str]:
     shown = (own[0].get("FrameVOILUTSequence") or shared[0].get("FrameVOILUTSequence") or [{}])[0]
     found["rescale_type"] = values.get("RescaleType") or data.get("RescaleType")
     for name, keyword in (("window_center", "WindowCenter"), ("window_width", "WindowWidth")):
-        value = shown.get(keyword) or data.get(keyword)
+        value = shown.get(keyword)
+        value = data.get(keyword) if _is_empty(value) else value
         many = hasattr(value, "__len__") and not isinstance(value, str)
         found[name] = value[0] if many and len(value) else value
-    return {key: str(value).strip() for key, value in found.items() if str(value or "").strip()}
+    return {key: str(value).strip() for key, value in found.items() if not _is_empty(value)}
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a header says nothing here; 0 is something."""
+    return value is None or not str(value).strip() or (hasattr(value, "__len__") and not len(value))
 
 
 def units_of(data: Any, meta: Mapping[str, str]) -> str:

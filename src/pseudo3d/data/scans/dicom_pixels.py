@@ -53,8 +53,7 @@ def _slices(slices: Sequence[Slice]) -> Iterator[tuple[int, np.ndarray]]:
     for file, members in groupby(numbered, key=lambda pair: pair[1].file):
         wanted = list(members)
         pixels, is_rescaled = _decode(file, [one for _, one in wanted])
-        frames = 1 if wanted[0][1].frame is None else len(pixels)
-        if frames == 1 and wanted[0][1].frame is None:
+        if pixels.ndim == (2 if wanted[0][1].samples == 1 else 3):  # one frame has no axis of them
             pixels = pixels[None]
         for depth, one in wanted:
             values = pixels[one.frame or 0]

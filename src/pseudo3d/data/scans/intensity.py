@@ -1,5 +1,6 @@
 """From stored values to the network's: CT windows by name, MRI by percentiles of the foreground."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,6 +12,7 @@ from pseudo3d.data.scans.scan import Scan, ScanError
 from pseudo3d.errors import unknown
 
 Window = Literal["lung", "bone", "brain", "abdomen", "mediastinum", "mri", "unit", "none", "auto"]
+Edges = tuple[float, float]  # HU that become 0 and 1: the same for every scan
 WINDOWS = get_args(Window)
 CT = {  # name -> (center, width), HU, as radiology workstations preset them
     "lung": (-600.0, 1500.0),
@@ -35,9 +37,32 @@ class Intensity:
     width: float = 0.0
     said: str
 
+    @property
+    def fixed(self) -> str | Edges:
+        """The same as a window that means the same for every scan."""
+        if self.kind != "window":
+            return self.kind
+        return self.center - self.width / 2, self.center + self.width / 2
 
-def plan_intensity(scan: Scan, name: str) -> Intensity:
-    """Decide what a window name means for this scan.
+
+def check_window(window: str | Edges) -> None:
+    """Refuse what is no window.
+
+    Raises:
+        ScanError: an unknown name, or edges that are not two rising numbers.
+    """
+    if isinstance(window, str):
+        if window not in WINDOWS:
+            raise ScanError(unknown("window", window, WINDOWS))
+    elif len(window) != 2 or not all(map(math.isfinite, window)) or window[0] >= window[1]:
+        raise ScanError(
+            f"window is {window!r}; wanted two finite numbers, the lower one first, or a name: "
+            f"{', '.join(WINDOWS)}"
+        )
+
+
+def plan_intensity(scan: Scan, window: str | Edges) -> Intensity:
+    """Decide what a window means for this scan.
 
     `auto` takes the first of these that holds:
 
@@ -47,20 +72,21 @@ def plan_intensity(scan: Scan, name: str) -> Intensity:
     3. All else, MRI among them: percentiles of the foreground (`mri`).
 
     Raises:
-        ScanError: the name is unknown, or is a CT window and the scan is known to be no CT.
+        ScanError: there is no such window, or it is one of HU and the scan is known to be no CT.
     """
-    if name not in WINDOWS:
-        raise ScanError(unknown("window", name, WINDOWS))
-    modality = scan.meta.get("modality", "CT")
-    if name in CT:
+    check_window(window)
+    if not isinstance(window, str) or window in CT:
+        modality = scan.meta.get("modality", "CT")
         if modality != "CT":
             raise ScanError(
-                f"{scan.source}: window {name!r} is meant for CT in HU, the scan is {modality}; "
+                f"{scan.source}: window {window!r} is meant for CT in HU, the scan is {modality}; "
                 "use 'mri' or 'auto'"
             )
-        return _window(*CT[name], f"{name} window")
-    if name != "auto":
-        return _plain(name)
+        if isinstance(window, str):
+            return _window(*CT[window], f"{window} window")
+        return _window(sum(window) / 2, window[1] - window[0], "fixed window")
+    if window != "auto":
+        return _plain(window)
     if scan.units == "HU":
         own = _own_window(scan)
         return _window(*own, "the file's own window") if own else _window(*WIDE, "whole CT range")
@@ -72,10 +98,10 @@ def plan_intensity(scan: Scan, name: str) -> Intensity:
     return _plain("unit" if is_unit else "mri")
 
 
-def windowed(scan: Scan, name: str = "auto") -> Float[Tensor, "c d h w"]:
+def windowed(scan: Scan, window: str | Edges = "auto") -> Float[Tensor, "c d h w"]:
     """The network's values, float32; never NaN or infinite.
 
-    - CT windows: 0 at the lower edge, 1 at the upper one, clipped.
+    - CT windows, and edges in HU: 0 at the lower edge, 1 at the upper one, clipped.
     - `mri`: clipped to the percentiles 0.5 and 99.5 of the foreground, then mean 0 and standard
       deviation 1 within it, each channel by itself. Foreground is what lies above a tenth of the
       way between these percentiles of the whole volume: air, zero or noisy, stays out of the
@@ -87,7 +113,7 @@ def windowed(scan: Scan, name: str = "auto") -> Float[Tensor, "c d h w"]:
     Raises:
         ScanError: see `plan_intensity`.
     """
-    plan = plan_intensity(scan, name)
+    plan = plan_intensity(scan, window)
     x = scan.array.to(torch.float32, copy=True)
     if scan.array.is_floating_point():
         low, high = _bounds(scan.array)

@@ -7,36 +7,28 @@ the voxel sets (X_train, y_train, ...) have them. A folder per class, and a fold
 """
 
 import csv
+import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from pseudo3d.data.manifest import SPLITS, Item, Manifest
-from pseudo3d.data.scans.names import is_scan, pairs, stem
+from pseudo3d.data.manifest import SPLITS, Manifest
+from pseudo3d.data.parting import units
+from pseudo3d.data.scans.folders import read_folder
+from pseudo3d.data.scans.item import ScanItem as ScanItem
+from pseudo3d.data.scans.names import files_below, is_scan, pairs
 from pseudo3d.data.scans.stacks import read_targets
+from pseudo3d.data.table import read_table
 from pseudo3d.data.there import exists
 from pseudo3d.errors import ManifestError, unknown
 
 Task = Literal["classify", "segment", "regress"]
+_log = logging.getLogger(__name__)
 COLUMNS = ("path", "array", "index", "label", "mask", "value", "group", "split")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanItem(Item):
-    """One scan and what is known of it; `label` is empty where the task is no classification."""
-
-    mask: Path | None = None
-    value: float | None = None
-    array: str | None = None  # npz: name of the stack that holds the volume
-    index: int | None = None  # npz: its number in the stack
-
-    @property
-    def name(self) -> str:
-        """The file, and where in it."""
-        return f"{self.path}" if self.index is None else f"{self.path}[{self.array}][{self.index}]"
 
 
 @dataclass(frozen=True)
@@ -85,18 +77,19 @@ def holds_scans(path: str | Path) -> bool:
         if table.suffix.lower() != ".csv":
             return False
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            names, first = set(reader.fieldnames or ()), next(reader, None)
-        if names & {"mask", "value"} or first is None:
-            return bool(names & {"mask", "value"})
-        return is_scan(table.parent / (first.get("path") or ""))
+            reader = csv.reader(file)
+            names = [name.strip().lower() for name in next(reader, [])]
+            first = dict(zip(names, next(reader, []), strict=False)).get("path", "").strip()
+        if {"mask", "value"} & {*names}:
+            return True
+        return bool(first) and is_scan(table.parent / first)
     if pairs(path) is not None:
         return True
-    return any(is_scan(p) for p in sorted(path.rglob("*"))[:50] if not p.is_dir())
+    return any(map(is_scan, files_below(path, 20, 200)))
 
 
 def read_scans(path: str | Path, classes: Sequence[str] | None = None) -> ScanManifest:
-    """Read a list of scans.
+    """Read a list of scans; what a folder holds beside them is named in `skipped` and the log.
 
     Args:
         classes: names in the order wanted (those of a trained network); None takes the labels,
@@ -108,25 +101,32 @@ def read_scans(path: str | Path, classes: Sequence[str] | None = None) -> ScanMa
     if not path.exists():
         raise ManifestError(f"{path} does not exist: give a CSV, a stack (npz) or a folder")
     table = path / "manifest.csv" if path.is_dir() else path
+    skipped: list[Path] = []
     if table.suffix.lower() == ".npz":
         items = _stacked(table)
     elif table.is_file():
         items = _read_csv(table)
     else:
-        items = _read_folder(path)
+        items, skipped = read_folder(path)
     if not items:
         raise ManifestError(
             f"{path} lists no scans: wanted rows of path,label (or mask, or value), a stack with "
             "train_images and train_labels, class folders, or folders images and labels"
         )
+    _tell(path, skipped)
     _check(path, items)
     task = _task(path, items)
-    found = _classes(path, items, task)
-    names = tuple(found if classes is None else classes)
+    names = tuple(_classes(path, items, task) if classes is None else classes)
     for label in sorted({item.label for item in items}) if task == "classify" else ():
         if label not in names:
             raise ManifestError(f"{path}: {unknown('class of the network', label, names)}")
-    return ScanManifest(items=tuple(items), classes=names, task=task)
+    return ScanManifest(items=tuple(items), classes=names, skipped=tuple(skipped), task=task)
+
+
+def _tell(path: Path, skipped: list[Path]) -> None:
+    if skipped:
+        named = _some([str(p.relative_to(path)) for p in skipped])
+        _log.warning("%s: %d entries are no scans with a target: %s", path, len(skipped), named)
 
 
 def _task(path: Path, items: list[ScanItem]) -> Task:
@@ -185,21 +185,13 @@ def _stacked(path: Path) -> list[ScanItem]:
 
 
 def _read_csv(path: Path) -> list[ScanItem]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header, rows = set(reader.fieldnames or ()), list(reader)
-    except (UnicodeDecodeError, csv.Error) as err:
-        raise ManifestError(f"{path} is no CSV in UTF-8: {err}; save it as such") from err
-    if "path" not in header or not header & {"label", "mask", "value"}:
+    header, rows = read_table(path)
+    if "path" not in header or not {*header} & {"label", "mask", "value"}:
         raise ManifestError(
-            f"{path} has the columns {', '.join(sorted(header))}; wanted path and one of "
-            "label, mask, value, and optionally group, split"
+            f"{path} has the columns {', '.join(header)}; wanted path and one of label, mask, "
+            "value, and optionally group, split"
         )
-    return [
-        _row(path, f"{path}, row {n}", {k: (v or "").strip() for k, v in row.items() if k})
-        for n, row in enumerate(rows, start=2)
-    ]
+    return [_row(path, where, row) for where, row in rows]
 
 
 def _row(path: Path, where: str, row: dict[str, str]) -> ScanItem:
@@ -208,49 +200,29 @@ def _row(path: Path, where: str, row: dict[str, str]) -> ScanItem:
     split = row.get("split", "")
     if split and split.lower() not in SPLITS:
         raise ManifestError(f"{where}: {unknown('split', split, SPLITS)}")
-    mask, value = row.get("mask", ""), row.get("value", "")
-    try:
-        number = float(value) if value else None
-        index = int(row["index"]) if row.get("index") else None
-    except ValueError:
-        raise ManifestError(f"{where}: value is {value!r}; wanted a number") from None
-    if number is not None and not math.isfinite(number):
-        raise ManifestError(f"{where}: value is {value!r}; wanted a finite number")
+    mask, index = row.get("mask", ""), row.get("index", "")
+    if index and not index.isdecimal():
+        raise ManifestError(f"{where}: index is {index!r}; wanted a whole number, 0 or more")
     return ScanItem(
         path=path.parent / row["path"],
         label=row.get("label", ""),
         mask=path.parent / mask if mask else None,
-        value=number,
+        value=_number(where, row.get("value", "")),
         array=row.get("array") or None,
-        index=index,
+        index=int(index) if index else None,
         group=row.get("group") or None,
         split=SPLITS[split.lower()] if split else None,
     )
 
 
-def _read_folder(root: Path) -> list[ScanItem]:
-    found = pairs(root)
-    if found is not None:
-        images, labels = found
-        masks = {stem(p): p for p in sorted(labels.iterdir()) if is_scan(p)}
-        return [
-            ScanItem(path=p, label="", mask=masks[stem(p)], group=stem(p))
-            for p in sorted(images.iterdir())
-            if is_scan(p) and not p.name.startswith(".") and stem(p) in masks
-        ]
-    tops = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    split = bool(tops) and all(top.name.lower() in SPLITS for top in tops)
-    homes = [
-        (folder, SPLITS[top.name.lower()] if split else None)
-        for top in tops
-        for folder in (sorted(p for p in top.iterdir() if p.is_dir()) if split else [top])
-    ]
-    return [
-        ScanItem(path=p, label=folder.name, split=name)
-        for folder, name in homes
-        for p in sorted(folder.iterdir())
-        if not p.name.startswith(".") and is_scan(p)
-    ]
+def _number(where: str, text: str) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = math.nan
+    if value is not None and not math.isfinite(value):
+        raise ManifestError(f"{where}: value is {text!r}; wanted a finite number")
+    return value
 
 
 def _check(path: Path, items: list[ScanItem]) -> None:
@@ -261,14 +233,12 @@ def _check(path: Path, items: list[ScanItem]) -> None:
             f"{path}: {len(missing)} of {len(files)} files are missing: {_some(missing)}; paths "
             "start at the folder of the CSV; correct them or remove the rows"
         )
-    names = [item.name for item in items]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
+    if twice := [name for name, n in Counter(item.name for item in items).items() if n > 1]:
         raise ManifestError(f"{path}: {len(twice)} scans are listed twice: {_some(twice)}")
     sides: dict[str, set[str]] = {}
-    for item in items:
+    for unit, item in zip(units(items), items, strict=True):
         if item.split is not None:
-            sides.setdefault(item.group or item.name, set()).add(item.split)
+            sides.setdefault(unit, set()).add(item.split)
     if torn := sorted(group for group, found in sides.items() if len(found) > 1):
         raise ManifestError(
             f"{path}: {len(torn)} groups are on both sides of a split: {_some(torn)}; give each "

@@ -16,7 +16,7 @@ def mask_values(paths: Sequence[Path]) -> set[int]:
     """Every label that occurs in the masks."""
     found: set[int] = set()
     for path in paths:
-        found.update(torch.unique(_whole(read_scan(path))).tolist())
+        found.update(torch.unique(whole_labels(read_scan(path))).tolist())
     return found
 
 
@@ -35,10 +35,15 @@ def read_mask(path: Path, scan: Scan | None = None) -> UInt8[Tensor, "1 d h w"]:
                 f"{path}: lies elsewhere than its scan {scan.source}: affine "
                 f"{mask.affine.round(3).tolist()} instead of {scan.affine.round(3).tolist()}"
             )
-    return _whole(mask)
+    return whole_labels(mask)
 
 
-def _whole(mask: Scan) -> Tensor:
+def whole_labels(mask: Scan) -> UInt8[Tensor, "1 d h w"]:
+    """Labels of a mask, which may be stored as floats.
+
+    Raises:
+        ScanError: no whole labels of 0 to 255 in one channel.
+    """
     values = mask.array[:1]
     whole = values if not values.is_floating_point() else values.round()
     if mask.array.shape[0] != 1 or not torch.equal(whole, values) or whole.min() < 0:

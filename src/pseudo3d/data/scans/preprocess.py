@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.scans.grid import orient, resampled
-from pseudo3d.data.scans.intensity import WINDOWS, windowed
+from pseudo3d.data.scans.intensity import Edges, check_window, windowed
 from pseudo3d.data.scans.scan import Scan, ScanError
 from pseudo3d.errors import Pseudo3dError, unknown
 
@@ -39,7 +39,7 @@ class ScanPreprocessing:
     view: View = "whole"
     spacing: Spacing | None = None  # mm; None: voxels as the file has them
     layout: str | None = None  # where each axis leads, as "SAR"; None: as in the file
-    window: str = "none"  # a name of `pseudo3d.data.scans.intensity`
+    window: str | Edges = "none"  # a name of `pseudo3d.data.scans.intensity`, or its edges in HU
     channels: int = 1
     mean: tuple[float, ...] = (0.0,)  # of each channel, after the window
     std: tuple[float, ...] = (1.0,)
@@ -60,8 +60,7 @@ class ScanPreprocessing:
             )
         if self.layout is not None:
             check_layout(self.layout)
-        if self.window not in WINDOWS:
-            raise Pseudo3dError(unknown("window", self.window, WINDOWS))
+        check_window(self.window)
         if self.channels < 1:
             raise Pseudo3dError(f"channels is {self.channels!r}; wanted 1 or more")
         for name in ("mean", "std"):

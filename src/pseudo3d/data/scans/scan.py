@@ -62,6 +62,11 @@ class Scan:
         return depth, height, width
 
     @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, ml; where the axes are sheared, less than the product of spacings."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about the reading of this file."""
         return tuple(line for line in self.meta.get("note", "").split("\n") if line)

@@ -1,5 +1,6 @@
 """Score a network on labeled scans; masks are compared in the grid of their files."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from pseudo3d.scores.regress import Regression, regression
 from pseudo3d.scores.segment import CaseRow, MaskOptions, Segmentation, case_rows, segmentation
 
 Progress = Callable[[int, int], None]
+_log = logging.getLogger(__name__)
 Scores = Classification | Regression | Segmentation
 
 
@@ -49,7 +51,7 @@ class VolumeEvaluation:
     scores: Scores
     answers: Float[Tensor, "n k"] | None  # per scan: probabilities, or the number
     items: tuple[ScanItem, ...]
-    missing: dict[Path, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)  # name -> why it is left out
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -57,7 +59,7 @@ class VolumeEvaluation:
             "task": self.task,
             "protocol": self.protocol,
             **self.scores.to_dict(),
-            "missing": {str(path): why for path, why in self.missing.items()},
+            "missing": dict(self.missing),
         }
 
     def predictions(self, classes: tuple[str, ...], seed: int = 0) -> Predictions:
@@ -117,6 +119,7 @@ def evaluate_volumes(
         floors = floors_of(part, learned, store)
         options = ClassifyOptions(floors=floors)
         scores = classification(answers, part.labels, run.classes, units=units, options=options)
+    listed = {item.name for item in manifest.items}  # the store knows the training part, too
     told = f"split {how.split}, {len(items)} scans, {len(views)} view{'s'[: len(views) > 1]} each"
     return VolumeEvaluation(
         task=run.task,
@@ -124,7 +127,7 @@ def evaluate_volumes(
         scores=scores,
         answers=answers,
         items=items,
-        missing=dict(store.quarantined),
+        missing={name: why for name, why in store.quarantined.items() if name in listed},
     )
 
 
@@ -169,9 +172,13 @@ def floors_of(
     if learned is None:
         return (majority_floor(part.labels, part.classes),)
     found = [majority_floor(part.labels, part.classes, learned.labels)]
+    store.fill(learned.items)  # `p3d train` left out what cannot be read, too
     try:
-        known = (_sizes(learned, store), learned.labels)
+        seen = readable_scans(learned, store)
+        known = (_sizes(seen, store), seen.labels)
         found.append(size_floor(known, (_sizes(part, store), part.labels)))
+    except Pseudo3dError as err:
+        _log.warning("the floor of sizes, learned on the training part, is left out: %s", err)
     except ImportError:  # scikit-learn is an extra; a floor less is said by its absence
         pass
     return tuple(found)
@@ -193,24 +200,26 @@ def _masks(
     """Masks of every scan against the true ones."""
     options = MaskOptions(names=run.classes[1:], tolerance_mm=how.tolerance_mm)
     rows: list[CaseRow] = []
-    missing: dict[Path, str] = {}
+    missing: dict[str, str] = {}
     for done, item in enumerate(manifest.items, start=1):
         try:
             found = predict_scan(run, store.scan(item), how=how.sliding)
             truth = read_mask(item.mask or item.path, found.scan)[0].numpy()
         except (Pseudo3dError, OSError) as err:
-            missing[item.path] = str(err)
+            missing[item.name] = str(err)
             continue
         finally:
             if progress is not None:
                 progress(done, len(manifest.items))
         if found.mask is not None:
-            rows += case_rows(item.name, found.mask, truth, found.scan.spacing, options)
+            scan = found.scan
+            rows += case_rows(item.name, found.mask, truth, scan.spacing, options, scan.voxel_ml)
     if not rows:
         raise ManifestError(f"none of the {len(manifest.items)} scans can be read: {missing}")
-    units = {item.name: item.group or item.name for item in manifest.items}
+    items = tuple(item for item in manifest.items if item.name not in missing)
+    units = {item.name: item.group or item.name for item in items}
     told = (
-        f"split {how.split}, {len(manifest.items)} scans, windows of {run.pre.size} voxels, "
+        f"split {how.split}, {len(items)} scans, windows of {run.pre.size} voxels, "
         f"overlap {how.sliding.overlap:.0%}, compared in the files' own grids"
     )
     return VolumeEvaluation(
@@ -218,6 +227,6 @@ def _masks(
         protocol=told,
         scores=segmentation(rows, options, units=units),
         answers=None,
-        items=manifest.items,
+        items=items,
         missing=missing,
     )

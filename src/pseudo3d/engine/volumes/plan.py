@@ -8,7 +8,7 @@ from typing import Any
 
 from pseudo3d.data.scans.dataset import ScanStore, measure
 from pseudo3d.data.scans.grid import plan_depth_axis, resampled_size
-from pseudo3d.data.scans.intensity import plan_intensity
+from pseudo3d.data.scans.intensity import WIDE, Edges, plan_intensity
 from pseudo3d.data.scans.manifest import ScanItem, ScanManifest
 from pseudo3d.data.scans.preprocess import ScanPreprocessing, Size, Spacing
 from pseudo3d.data.scans.scan import Scan
@@ -34,7 +34,9 @@ def plan_input(part: ScanManifest, recipe: VolumeRecipe) -> tuple[ScanPreprocess
         Pseudo3dError: the recipe's input cannot be.
     """
     scans = _look(part.items)
-    given: dict[str, Any] = dict(recipe.input)
+    given: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in recipe.input.items()
+    }
     told: list[str] = []
     given.setdefault("channels", _channels(scans))
     given.setdefault("mean", (0.0,) * given["channels"])
@@ -45,12 +47,9 @@ def plan_input(part: ScanManifest, recipe: VolumeRecipe) -> tuple[ScanPreprocess
         if "spacing" not in given:
             given["spacing"] = _spacing(real, given["layout"])
             told.append("voxels of " + " x ".join(f"{s:.3g}" for s in given["spacing"]) + " mm")
-        if given.setdefault("window", "auto") == "auto":
-            chosen = plan_intensity(scans[0], "auto")
-            given["window"] = chosen.kind if chosen.kind in ("mri", "unit") else "auto"
-            told.append(chosen.said)
-    else:
-        given.setdefault("window", "none")  # stacks are one range; measured below
+    # stacks are one range, measured below
+    if given.setdefault("window", "auto" if real else "none") == "auto":
+        given["window"] = _window(real or scans, told)
     if "size" not in given:
         given["size"] = _size(scans, given)
     told.append("the network sees " + " x ".join(map(str, given["size"])) + " voxels at once")
@@ -62,7 +61,7 @@ def with_statistics(store: ScanStore, part: ScanManifest) -> ScanStore:
     pre = store.preprocessing
     if any(pre.mean) or any(s != 1 for s in pre.std):
         return store
-    items = [item for item in part.items if item.path not in store.quarantined]
+    items = [item for item in part.items if item.name not in store.quarantined]
     if not items:
         raise ManifestError(f"none of the {len(part.items)} scans can be read")
     mean, std = measure(items, store)
@@ -122,6 +121,34 @@ def _spacing(scans: list[Scan], layout: str) -> Spacing:
     found = [[scan.spacing[a] for a in _order(scan.orientation, layout)] for scan in scans]
     d, h, w = (round(median(column), 4) for column in zip(*found, strict=True))
     return d, h, w
+
+
+def _window(scans: list[Scan], told: list[str]) -> str | Edges:
+    """One window for every scan: a file's own depends on who exported it, not on the patient.
+
+    The one that more than half of the scans ask for; where there is none, the whole range of CT.
+    """
+    plans = [plan_intensity(scan, "auto") for scan in scans]
+    wishes = Counter(plan.fixed for plan in plans)
+    chosen, count = wishes.most_common(1)[0]
+    if 2 * count <= len(plans) and any(plan.kind == "window" for plan in plans):
+        center, width = WIDE
+        chosen = (center - width / 2, center + width / 2)
+    if isinstance(chosen, str):
+        told.append(next(plan.said for plan in plans if plan.kind == chosen))
+    else:
+        told.append(f"{_words(chosen)} become 0 to 1 in every scan, whatever window its file names")
+    if len(wishes) > 1:
+        several = ", ".join(f"{_words(wish)} ({n} scans)" for wish, n in wishes.most_common(5))
+        told.append(
+            f"warning: the scans ask for {len(wishes)} different windows: {several}; all are "
+            f"brought to {_words(chosen)}; input.window=[LOW,HIGH] or a name chooses another"
+        )
+    return chosen
+
+
+def _words(window: str | Edges) -> str:
+    return window if isinstance(window, str) else f"{window[0]:g} to {window[1]:g} HU"
 
 
 def _size(scans: list[Scan], given: dict[str, Any]) -> Size:

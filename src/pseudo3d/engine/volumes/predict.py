@@ -6,6 +6,7 @@ the answer itself.
 """
 
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class ScanPrediction:
     probs: Float[np.ndarray, " k"]  # of the classes; regress: the number
     heat: Float[np.ndarray, "d h w"]  # evidence for `label` in logits; segment: its probability
     mask: UInt8[np.ndarray, "d h w"] | None  # segment only
-    curve: Float[np.ndarray, "s k"]  # one answer per slice of the file across `depth_axis`
+    curve: Float[np.ndarray, "s k"]  # per slice across `depth_axis`; NaN where it was not looked at
     depth_axis: int  # of the file: what the network takes as depth
     hottest: tuple[int, int, int]  # voxel
     spacing: tuple[float, float, float] | None  # mm, that the network saw
@@ -69,17 +70,18 @@ class ScanPrediction:
             "hottest_voxel": list(self.hottest),
             "hottest_mm": [round(x, 2) for x in self.hottest_mm],
             "curve_axis": self.depth_axis,
-            "curve": np.round(self.curve, 5).tolist(),
+            "curve": [
+                [None if isnan(v) else round(v, 5) for v in row] for row in self.curve.tolist()
+            ],
             "spacing_mm": list(self.scan.spacing),
             "orientation": self.scan.orientation,
             "notes": list(self.notes),
             "use": NOTE,
         }
         if self.mask is not None:
-            voxel_ml = float(np.prod(self.scan.spacing)) / 1000
             counts = np.bincount(self.mask.ravel(), minlength=len(self.classes))
             found["volume_ml"] = {
-                name: round(float(n) * voxel_ml, 4)
+                name: round(float(n) * self.scan.voxel_ml, 4)
                 for name, n in zip(self.classes[1:], counts[1:], strict=False)
             }
         return found
@@ -142,8 +144,8 @@ def _classified(run: Ready, scan: Scan, views: tuple[Scan, Scan]) -> ScanPredict
     )[0]
     heat = middle(fine, seen.size)  # outside of the crop: the least evidence there is
     heat = _unspaced(heat, turned, run, "linear")[0]
-    curve = F.interpolate(per_slice.T[None], run.pre.size[0], mode="linear", align_corners=False)
-    return _result(run, (scan, turned), answer.numpy(), heat, None, _stretched(curve[0].T, turned))
+    curve = _placed(per_slice, turned, seen, run)
+    return _result(run, (scan, turned), answer.numpy(), heat, None, curve)
 
 
 def evidence_of(run: Ready, volume: Tensor) -> Float[Tensor, "n k d h w"]:
@@ -168,7 +170,8 @@ def _segmented(
     share = torch.bincount(mask.flatten().long(), minlength=len(run.classes)).double()
     share = share[1:] / share[1:].sum().clamp(min=1)
     probs = torch.cat([share.new_tensor([float(share.sum() == 0)]), share]).numpy()
-    return _result(run, (scan, turned), probs, warm, mask, _stretched(curve, turned))
+    curve = _per_slice(curve.T, turned, run).T
+    return _result(run, (scan, turned), probs, warm, mask, curve)
 
 
 def _left(how: Sliding | None, scan: Scan, seen: Scan) -> Sliding | None:
@@ -217,12 +220,24 @@ def _unspaced(found: Tensor, turned: Scan, run: Ready, mode: Mode) -> Tensor:
     return resample(found, run.pre.spacing, turned.spacing, mode, turned.size)
 
 
-def _stretched(curve: Tensor, turned: Scan) -> Tensor:
-    """One row per slice of the turned scan."""
-    size = turned.size[0]
-    if len(curve) == size:
-        return curve
-    return F.interpolate(curve.T[None], size, mode="linear", align_corners=False)[0].T
+def _placed(curve: Tensor, turned: Scan, seen: Scan, run: Ready) -> Float[Tensor, "s k"]:
+    """A row per slice of the turned scan, each where its place is; NaN beside the network's cut."""
+    fine = F.interpolate(curve.T[None], run.pre.size[0], mode="linear", align_corners=False)[0]
+    rows = torch.cat([fine, torch.ones_like(fine[:1])])  # the last: how much was looked at
+    rows = middle(rows[..., None, None], (seen.size[0], 1, 1), 0.0)[..., 0, 0]
+    rows = _per_slice(rows, turned, run)
+    values, looked = rows[:-1], rows[-1]
+    least = min(0.5, float(looked.max()))
+    return torch.where(looked >= least, values / looked, torch.nan).T
+
+
+def _per_slice(rows: Tensor, turned: Scan, run: Ready) -> Float[Tensor, "k s"]:
+    """Rows over the network's slices, over those of the turned scan: as the map, but one axis."""
+    if run.pre.spacing is None:
+        return rows
+    to = (turned.spacing[0], *run.pre.spacing[1:])
+    size = (turned.size[0], 1, 1)
+    return resample(rows[..., None, None], run.pre.spacing, to, "linear", size)[..., 0, 0]
 
 
 def _result(

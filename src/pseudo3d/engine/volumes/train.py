@@ -111,7 +111,7 @@ def _train(
     goal = goal_of(parts.train)
     fed, watched = _loaders(parts, store, job, world)
     module = _module(net, job, store, fed.batch_sampler, goal)
-    run = {**describe(net, job, cast(Any, pre)), "task": goal.task}
+    run = {**describe(net, job, parts, cast(Any, pre)), "task": goal.task}
     with first_alone(world):
         begin(job, module, run, len(parts.train.items), world)
         if world.first:
@@ -199,7 +199,7 @@ def readable_scans(part: ScanManifest, store: ScanStore) -> ScanManifest:
     Raises:
         ManifestError: there are none.
     """
-    good = tuple(item for item in part.items if item.path not in store.quarantined)
+    good = tuple(item for item in part.items if item.name not in store.quarantined)
     if not good:
         first = next(iter(store.quarantined.values()), "no scans are listed")
         raise ManifestError(f"none of the {len(part.items)} scans can be read; the first: {first}")
@@ -223,7 +223,7 @@ def _training(
     return {
         "task": goal.task,
         "items": len(parts.train.items),
-        "quarantined": sorted(str(path) for path in store.quarantined),
+        "quarantined": sorted(store.quarantined),
         "steps": steps,
         "seed": job.seed,
         "recipe": asdict(job.recipe),

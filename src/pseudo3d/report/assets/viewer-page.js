@@ -29,10 +29,17 @@ function curve() {
   box.hidden = false;
   make("p", box, { textContent: `${S.curve.what}, slice by slice (${S.planes[S.curve.axis]}${ends}), up to ${short(high)}; click to go there` });
   const pic = svg("svg", box, { viewBox: `0 0 ${n} 100`, preserveAspectRatio: "none", role: "img" });
-  const y = (x) => 96 - (90 * ((x ?? low) - low)) / (high - low || 1);
+  const y = (x) => 96 - (90 * (x - low)) / (high - low || 1);
   marker = svg("rect", pic, { y: 0, width: 1, height: 100, fill: "var(--accent)", opacity: 0.35 });
-  svg("polyline", pic, { points: v.map((x, i) => `${i + 0.5},${y(x).toFixed(2)}`).join(" "), fill: "none",
-    stroke: "var(--ink)", "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" });
+  let run = [];  // slices without a value are a gap, not a 0
+  for (const [i, x] of [...v, null].entries()) {
+    if (x !== null) run.push(`${i + 0.5},${y(x).toFixed(2)}`);
+    else if (run.length) {
+      svg("polyline", pic, { points: [run[0], ...run].join(" "), fill: "none", stroke: "var(--ink)",
+        "stroke-width": 1.5, "stroke-linecap": "round", "vector-effect": "non-scaling-stroke" });
+      run = [];
+    }
+  }
   pic.addEventListener("pointerdown", (e) => {
     const b = pic.getBoundingClientRect(), k = S.curve.axis;
     state.at[k] = shown(clamp(Math.floor(((e.clientX - b.left) / b.width) * n), n), k); state.active = k; redraw();
