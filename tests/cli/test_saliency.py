@@ -1,6 +1,9 @@
 """`p3d explain` on small videos and scans: what it prints, and what it leaves behind."""
 
 import json
+import re
+from dataclasses import replace
+from shutil import copyfile
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from pseudo3d.cli import saliency
+from pseudo3d.data import video
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.data.video import probe
@@ -18,6 +22,9 @@ from pseudo3d.models import create_model
 from pseudo3d.weights import save
 
 pytest.importorskip("captum", reason="gradients need the extra `explain`")
+
+
+QUICK = ("--method", "random", "--no-check")
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +140,39 @@ def test_a_scan_goes_through_the_same_command(run, home, tmp_path):
     assert len(row["importance"]) == 8
     names = {path.name for path in tmp_path.iterdir()}
     assert names >= {"scan_heat.nii.gz", "scan_planes.png", "scan.html", "scan.json", "scan.npz"}
-    assert "the time of a video" in run(*words, "--at", "1", code=1).stderr
+    assert "--at is for videos" in run(*words, "--at", "1", code=2).stderr
 
 
-def test_inputs_with_the_same_name_get_files_of_their_own(home, tmp_path):
-    paths = [tmp_path / "a" / "x.mp4", tmp_path / "b" / "x.mp4", tmp_path / "x.nii.gz"]
-    assert [name for _, name in saliency._named(paths)] == ["x", "x_2", "x_3"]
+def test_inputs_with_the_same_name_get_files_of_their_own(run, home, tmp_path):
+    films = [tmp_path / day / "cam.mp4" for day in ("day1", "day2")]
+    for film in films:
+        film.parent.mkdir()
+        copyfile(home / "films" / "one.mp4", film)
+    run(home / "net.safetensors", *films, *QUICK, "--out", tmp_path / "seen")
+    told = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "seen").glob("*.json")}
+    assert {name: row["source"] for name, row in told.items()} == {
+        "day1_cam": str(films[0]), "day2_cam": str(films[1]),
+    }  # fmt: skip
+
+
+def test_a_film_is_never_written_over_the_video(run, home, tmp_path):
+    copyfile(home / "films" / "one.mp4", tmp_path / "one.mp4")
+    before = (tmp_path / "one.mp4").read_bytes()
+    words = (home / "net.safetensors", tmp_path / "one.mp4", *QUICK, "--out", tmp_path, "--json")
+    (row,) = json.loads(run(*words, code=1).stdout)
+    assert "is an input and would be written over" in row["error"]
+    assert (tmp_path / "one.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_moment_after_the_end_is_refused(run, home, monkeypatch, declared):
+    if not declared:
+        monkeypatch.setattr(video, "probe", lambda path: replace(probe(path), duration=0.0))
+    words = (home / "net.safetensors", home / "films" / "one.mp4", *QUICK, "--json")
+    (row,) = json.loads(run(*words, "--at", "500", code=1).stdout)
+    assert re.search(r"--at is 500 s, .*one.mp4 ends at 1\.[12]00 s", row["error"])
+    (row,) = json.loads(run(*words, "--at", "1.1").stdout)
+    assert row["span"][1] >= 1.1
 
 
 def test_nothing_to_explain_is_said(run, home, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 import torch
@@ -131,7 +132,8 @@ def test_a_rule_is_never_chosen_on_what_is_scored(words, told, p3d):
 
 
 def test_files_hold_no_rule_to_choose(p3d):
-    with pytest.raises(Pseudo3dError, match="no rule is applied or chosen"):
+    told = "--tune is for --segments of a network; here are --segments of a file"
+    with pytest.raises(typer.BadParameter, match=told):
         p3d("evaluate", "truth.csv", "truth.json", "--segments", "--tune", "val")
 
 
@@ -151,5 +153,55 @@ def test_rules_of_files_and_values_add_up(tmp_path):
 
 
 def test_the_options_of_segments_go_with_segments(p3d):
-    with pytest.raises(typer.BadParameter, match="go with --segments"):
+    with pytest.raises(typer.BadParameter, match="--tune is for --segments"):
         p3d("evaluate", "weights.safetensors", "truth.csv", "--tune", "val")
+    with pytest.raises(typer.BadParameter, match="--group is for videos or scans"):
+        p3d("evaluate", "weights.safetensors", "truth.csv", "--segments", "--group", "nobody")
+
+
+@pytest.fixture
+def days(gym, tmp_path):
+    """Two recordings of one name, and a list of what happens in them."""
+    for day in ("day1", "day2"):
+        (tmp_path / day).mkdir()
+        copyfile(gym / "session02.mp4", tmp_path / day / "cam.mp4")
+    head, *rows = (gym / "truth.csv").read_text().splitlines()
+    mine = [row for row in rows if row.startswith("session02.mp4,")]
+    rows = [row.replace("session02", f"{day}/cam") for day in ("day1", "day2") for row in mine]
+    (tmp_path / "truth.csv").write_text("\n".join([head, *rows]) + "\n")
+    return tmp_path
+
+
+def test_recordings_of_one_name_get_pictures_and_parts_of_their_own(p3d, days):
+    films = (days / "day1" / "cam.mp4", days / "day2" / "cam.mp4")
+    out = (
+        "--cut",
+        days / "parts",
+        "--timeline",
+        days / "line.png",
+        "--annotate",
+        days / "seen.mp4",
+    )
+    said = p3d("predict", "weights.safetensors", *films, *out, *LOOSE)
+    found = [path.name for path in (days / "parts").iterdir()]
+    assert len(found) == len(said.out.splitlines()) > 0
+    assert sum(name.startswith("day1_cam_") for name in found) == len(found) / 2
+    names = {path.name for path in days.iterdir() if path.is_file()}
+    assert names == {"truth.csv"} | {
+        f"{day}_cam_{name}" for day in ("day1", "day2") for name in ("line.png", "seen.mp4")
+    }
+
+
+def test_an_annotated_video_is_never_written_over_one_that_is_read(p3d, days):
+    film = days / "day1" / "cam.mp4"
+    before = film.read_bytes()
+    with pytest.raises(Pseudo3dError, match="is an input and would be written over"):
+        p3d("predict", "weights.safetensors", film, "--annotate", film)
+    assert film.read_bytes() == before
+
+
+def test_videos_of_one_name_are_drawn_each_for_itself(p3d, days):
+    words = ("--segments", "--split", "all", "--timelines", days / "lines")
+    p3d("evaluate", "weights.safetensors", days / "truth.csv", *words)
+    names = {path.name for path in (days / "lines").iterdir()}
+    assert names == {"day1_cam.png", "day2_cam.png"}

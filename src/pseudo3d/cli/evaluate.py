@@ -17,6 +17,7 @@ from pseudo3d.cli.common import (
     say_json,
     use_threads,
 )
+from pseudo3d.cli.given import EVALUATE, FOUND, SCANS, SEGMENTS, VIDEOS, refuse_idle
 from pseudo3d.cli.running import (
     Precision,
     Runtime,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    ctx: typer.Context,
     weights: Weights,
     data: Annotated[
         Path, typer.Argument(help="CSV manifest, or a folder with one folder per class.")
@@ -86,6 +88,8 @@ def evaluate(
 ) -> None:
     """Score a network: clip and video accuracy, per class, with the protocol beside them."""
     use_threads(threads)
+    kind = _kind(weights, data, segments)
+    refuse_idle(ctx, EVALUATE, kind)
     if segments:
         from pseudo3d.cli.segment_scores import SegmentScoring, score_segments
 
@@ -104,12 +108,9 @@ def evaluate(
         )
         score_segments(weights, data, how, (runtime, precision, threads), json=json)
         return
-    if rule or tune or save_rule or videos or timelines or window or hop:
-        raise typer.BadParameter("--rule, --tune, --window and the like go with --segments")
-    from pseudo3d.cli.scans.among import holds_scans
-    from pseudo3d.cli.scans.evaluate import ScanScoring, evaluate_scans
+    if kind == SCANS:
+        from pseudo3d.cli.scans.evaluate import ScanScoring, evaluate_scans
 
-    if holds_scans(data):
         scoring = ScanScoring(
             split=split,
             group=tuple(group or ()),
@@ -120,8 +121,6 @@ def evaluate(
         )
         evaluate_scans(weights, data, scoring, json=json)
         return
-    if mirrors or predictions is not None:
-        raise typer.BadParameter("--mirrors and --predictions are for scans; these are videos")
     from pseudo3d.data.manifest import read_manifest
     from pseudo3d.engine.evaluate import Protocol, known
     from pseudo3d.engine.evaluate import evaluate as run
@@ -148,6 +147,16 @@ def evaluate(
         say_json(found.to_dict())
     else:
         _tell(found)
+
+
+def _kind(weights: Path, data: Path, segments: bool) -> str:
+    """What is scored, in the words of `EVALUATE`."""
+    from pseudo3d.cli.scans.among import holds_scans
+    from pseudo3d.cli.segment_scores import holds_segments
+
+    if segments:
+        return FOUND if holds_segments(weights) else SEGMENTS
+    return SCANS if holds_scans(data) else VIDEOS
 
 
 def _tell(found: "Evaluation") -> None:

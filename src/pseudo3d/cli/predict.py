@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pseudo3d.cli.common import Json, Threads, note, progress_bar, say, say_json, use_threads
+from pseudo3d.cli.given import PREDICT, kind_of, refuse_idle
+from pseudo3d.cli.names import refuse_over, unique_names
 from pseudo3d.cli.running import (
     Precision,
     Runtime,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 
 def predict(
+    ctx: typer.Context,
     weights: Weights,
     videos: Annotated[list[Path], typer.Argument(help="Videos or scans, or folders of them.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to list.")] = 5,
@@ -67,10 +70,9 @@ def predict(
     from pseudo3d.cli.scans.among import scans_among
     from pseudo3d.cli.scans.predict import predict_scans
 
-    cutting = Cutting.of(segments, rule, cut)
-    if scans := scans_among(videos):
-        if cutting is not None:
-            raise typer.BadParameter("--segments and --cut are for videos; these are scans")
+    scans = scans_among(videos)
+    refuse_idle(ctx, PREDICT, kind_of(videos, scans))
+    if scans:
         options: dict[str, Any] = {
             "precision": precision_on_torch(runtime, precision),
             "series": series,
@@ -82,7 +84,10 @@ def predict(
         return
     from pseudo3d.engine.windows import Windows
 
+    cutting = Cutting.of(segments, rule, cut)
     files = _files(videos)
+    names = unique_names(files)
+    films = [_for(annotate, name, files) for name in names]
     model = open_model(weights, runtime, precision, threads)
     plan = Windows(seconds=window, hop=hop, views=views)
     if cutting is not None:
@@ -92,18 +97,18 @@ def predict(
     failed: dict[Path, str] = {}
     bar = json or not sys.stdout.isatty()  # else the printed answers show the progress
     with closing(_answers(model, files, plan, bar=bar)) as answers:
-        for file, result in answers:
+        for (file, result), name, film in zip(answers, names, films, strict=True):
             if isinstance(result, Exception):
                 failed[file] = str(result)
                 note(f"error: {result}")
                 continue
             found.append(result)
             _tell(result, None if json or cutting is not None else top)
-            picture = _for(timeline, file, files)
+            picture = _for(timeline, name, files)
             if cutting is not None:
-                more[result.source] = cutting.take(file, result, picture, json=json)
+                more[result.source] = cutting.take(file, result, name, picture, json=json)
                 picture = None
-            _pictures(result, file, picture, _for(annotate, file, files))
+            _pictures(result, file, picture, film)
     if csv is not None:
         _save_csv(found, csv)
     if cutting is not None:
@@ -159,11 +164,17 @@ def _files(videos: list[Path]) -> list[Path]:
     return files
 
 
-def _for(target: Path | None, file: Path, files: list[Path]) -> Path | None:
-    """With several videos, each gets its own picture: the video's name is put in front."""
-    if target is None or len(files) == 1:
-        return target
-    return target.with_name(f"{file.stem}_{target.name}")
+def _for(target: Path | None, name: str, files: list[Path]) -> Path | None:
+    """With several videos, each gets its own picture: the video's name is put in front.
+
+    Raises:
+        Pseudo3dError: a video lies there.
+    """
+    if target is None:
+        return None
+    own = target if len(files) == 1 else target.with_name(f"{name}_{target.name}")
+    refuse_over(own, files)
+    return own
 
 
 def _pictures(

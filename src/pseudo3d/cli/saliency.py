@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pseudo3d.cli.common import Json, Threads, note, progress_bar, say, say_json, use_threads
+from pseudo3d.cli.given import EXPLAIN, kind_of, refuse_idle
+from pseudo3d.cli.names import refuse_over, unique_names
 from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Wish:
 
 
 def explain(
+    ctx: typer.Context,
     weights: Annotated[
         Path, typer.Argument(help="A checkpoint; for occlusion what `p3d export` wrote, too.")
     ],
@@ -88,16 +91,20 @@ def explain(
     from pseudo3d.explain.asking import opened
     from pseudo3d.explain.attribution import How
 
-    how = How(layer=layer, baseline=baseline.value, steps=steps, check=check, seed=seed)
-    wish = Wish(method=method, target=target, at=at, whole=whole, out=out, how=how)
+    scans = scans_among(inputs)
+    now = (kind_of(inputs, scans), f"--method {method.value}", "--check" if check else "--no-check")
+    refuse_idle(ctx, EXPLAIN, *now)
     if at is not None and whole:
         raise typer.BadParameter("give --at or --whole, not both")
-    scans = scans_among(inputs)
-    if not (scans or (files := _videos(inputs))):
+    how = How(layer=layer, baseline=baseline.value, steps=steps, check=check, seed=seed)
+    wish = Wish(method=method, target=target, at=at, whole=whole, out=out, how=how)
+    if not (files := scans or _videos(inputs)):
         raise Pseudo3dError("no video and no scan among the inputs; give files, or other folders")
     model, told, failed, verdicts = opened(weights), [], {}, Counter[str]()
-    for path, name in _named(scans or files):
+    for path, name in zip(files, unique_names(files), strict=True):
         try:
+            if out is not None:
+                _spare(path, out, name)
             row = (_scan if scans else _video)(model, path, name, wish)
         except (Pseudo3dError, OSError) as err:
             failed[path] = str(err)
@@ -113,6 +120,12 @@ def explain(
     _advise(verdicts, method)
     if failed:
         raise typer.Exit(1)
+
+
+def _spare(path: Path, out: Path, name: str) -> None:
+    """Refuse a folder in which what is written would replace the input."""
+    for ending in (".mp4", ".gif", ".npz"):
+        refuse_over(out / f"{name}{ending}", [path])
 
 
 def _advise(verdicts: "Counter[str]", method: Methods) -> None:
@@ -134,6 +147,8 @@ def _video(model: "Asked", path: Path, name: str, wish: Wish) -> dict[str, Any]:
     from pseudo3d.explain.whole import explain_whole
 
     asked: dict[str, Any] = {"target": wish.target, "method": wish.method.value, "how": wish.how}
+    if wish.at is not None:
+        _check_moment(wish.at, path)
     if wish.whole:
         with progress_bar(f"explaining {path.name}") as progress:
             prediction, found = explain_whole(model, path, **asked, progress=progress)
@@ -149,12 +164,25 @@ def _video(model: "Asked", path: Path, name: str, wish: Wish) -> dict[str, Any]:
     return row
 
 
+def _check_moment(at: float, path: Path) -> None:
+    """Refuse a moment that the video does not have, before anything is computed.
+
+    Raises:
+        Pseudo3dError: it is over by then.
+    """
+    from pseudo3d.data.video import probe, stream_video
+
+    end = probe(path).duration
+    if not end:  # a file may not say
+        end = max(float(part.times[-1]) for part in stream_video(path, size=16))
+    if at > end:
+        raise Pseudo3dError(f"--at is {at:g} s, {path} ends at {end:.3f} s: give a moment of it")
+
+
 def _scan(model: "Asked", path: Path, name: str, wish: Wish) -> dict[str, Any]:
     """The same of a scan."""
     from pseudo3d.explain.scan_attribution import explain_scan, write_scan
 
-    if wish.at is not None or wish.whole:
-        raise Pseudo3dError("--at and --whole are about the time of a video; leave them out")
     found = explain_scan(model, path, target=wish.target, method=wish.method.value, how=wish.how)
     for line in found.notes:
         note(f"note: {path}: {line}")
@@ -201,19 +229,6 @@ def _videos(inputs: list[Path]) -> list[Path]:
     for path in inputs:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         found += [p for p in inside if not path.is_dir() or p.suffix.lower() in VIDEO_SUFFIXES]
-    return found
-
-
-def _named(paths: list[Path]) -> list[tuple[Path, str]]:
-    """What the files of each input are called: two inputs never the same."""
-    from pseudo3d.data.scans.names import stem
-
-    found: list[tuple[Path, str]] = []
-    taken: Counter[str] = Counter()
-    for path in paths:
-        name = stem(path) if stem(path) != path.name else path.stem
-        taken[name] += 1
-        found.append((path, name if taken[name] == 1 else f"{name}_{taken[name]}"))
     return found
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pseudo3d.cli.cards import kept_scores
 from pseudo3d.cli.common import note, progress_bar, say, say_json
+from pseudo3d.cli.names import unique_names
 from pseudo3d.cli.running import Precisions, Runtimes, open_model
 from pseudo3d.cli.segments import draw, rule_from, save_found
 from pseudo3d.errors import Pseudo3dError
@@ -36,6 +37,11 @@ class SegmentScoring:
     out: Path | None = None  # folder for the scores and the card
 
 
+def holds_segments(path: Path) -> bool:
+    """Whether a file is one of segments and not of a network."""
+    return path.suffix.lower() in (".json", ".csv")
+
+
 def score_segments(
     weights: Path,
     data: Path,
@@ -45,7 +51,7 @@ def score_segments(
     json: bool,
 ) -> None:
     """`p3d evaluate --segments`: of a network, or of segments that anything has found (a file)."""
-    if weights.suffix.lower() in (".json", ".csv"):
+    if holds_segments(weights):
         evaluate_found(weights, data, how, json=json)
         return
     model = open_model(weights, *running)
@@ -60,8 +66,6 @@ def evaluate_found(found: Path, data: Path, how: SegmentScoring, *, json: bool) 
     from pseudo3d.data.annotation_files import read_annotations, read_found
     from pseudo3d.engine.segment_evaluate import score_found
 
-    if how.tune is not None or how.rule:
-        raise Pseudo3dError(f"{found} holds segments: no rule is applied or chosen; leave it out")
     truth = read_annotations(data, how.videos, disk=False).split(how.split)
     with kept_scores(how.out, None, found=found, truth=data) as keep:
         scores = score_found(read_found(found), truth, split=how.split)
@@ -130,9 +134,9 @@ def _draw_all(seen: "Seen", scores: "SegmentEvaluation", folder: Path) -> None:
     """One picture per video, truth above."""
     if scores.rule is None:
         return
-    for video, result in zip(seen.videos, seen.predictions, strict=True):
-        path = folder / f"{Path(video.name).stem}.png"
-        found = list(scores.segments[video.name])
+    names = unique_names([Path(video.name) for video in seen.videos])
+    for video, result, name in zip(seen.videos, seen.predictions, names, strict=True):
+        found, path = list(scores.segments[video.name]), folder / f"{name}.png"
         draw(result, scores.rule, found, path, truth=video.marks, title=video.name)
     note(f"timelines: {len(seen.videos)} pictures in {folder}")
 

@@ -78,7 +78,7 @@ def rule_from(words: list[str] | None) -> "SegmentRule":
         if "=" in word and not Path(word).is_file():
             rule = rule.but(key_values([word]))
         else:
-            rule = read_rule(word)
+            rule = read_rule(word, rule)
     return rule
 
 
@@ -114,10 +114,18 @@ class Cutting:
         return replace(full, views=plan.views or full.views)
 
     def take(
-        self, file: Path, result: "Prediction", timeline: Path | None = None, *, json: bool = False
+        self,
+        file: Path,
+        result: "Prediction",
+        name: str,
+        timeline: Path | None = None,
+        *,
+        json: bool = False,
     ) -> dict[str, Any]:
         """Find the segments of one video, and do with them what the options want.
 
+        Args:
+            name: what the files of the video's segments begin with.
         Returns:
             What is added to the video's JSON.
         """
@@ -135,7 +143,7 @@ class Cutting:
         if self.folder is not None:
             from pseudo3d.report.cut import cut_video
 
-            files = cut_video(file, found, self.folder)
+            files = cut_video(file, found, self.folder, name=name)
             note(f"cut: {len(files)} videos in {self.folder}")
         return {"segments": [s.to_dict() for s in found]}
 

@@ -9,8 +9,10 @@ from pseudo3d.cli.common import (
     Cache,
     Threads,
     key_values,
+    recipe_but,
     use_threads,
 )
+from pseudo3d.cli.given import SCANS, TRAIN, VIDEOS, given, refuse_idle
 from pseudo3d.cli.spread import Devices, Nodes, Strategy, SyncNorm
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def train(
+    ctx: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(
@@ -91,25 +94,29 @@ def train(
     every process takes its share of every batch.
     """
     use_threads(threads)
+    from pseudo3d.cli.scans.among import holds_scans
+
+    scans = holds_scans(data)
+    refuse_idle(ctx, TRAIN, SCANS if scans else VIDEOS)
+    clips = _count(batch, scans)
     from pseudo3d.cli.spread import start_processes
     from pseudo3d.engine.training.distributed import Spread
 
     spread = Spread(strategy=strategy, devices=devices, nodes=nodes, sync_norm=sync_norm)  # type: ignore[arg-type]
     if start_processes(spread):
         return
-    from pseudo3d.cli.scans.among import holds_scans
     from pseudo3d.cli.scans.train import ScanTraining, train_scans
     from pseudo3d.cli.videos import VideoTraining, train_videos
 
-    plain = {"epochs": epochs, "batch": _count(batch), "lr": lr, "precision": precision}
+    plain = {"epochs": epochs, "batch": clips, "lr": lr, "precision": precision}
     changes = {key: value for key, value in plain.items() if value is not None}
-    if holds_scans(data):
+    if scans:
         train_scans(
             ScanTraining(
                 data=data,
                 out=out,
                 model=model,
-                recipe=recipe if recipe != "cpu" else None,
+                recipe=recipe if "recipe" in given(ctx) else None,
                 changes={**changes, **key_values(set_ or [])},
                 net=key_values(net or []),
                 size=size,
@@ -144,13 +151,14 @@ def train(
     )
 
 
-def _count(batch: str | None) -> int | None:
+def _count(batch: str | None, scans: bool) -> int | None:
     """A number of clips; None where it is not given or found later."""
-    if batch is None or batch == "auto":
+    if batch is None or (batch == "auto" and not scans):
         return None
     if not batch.isdecimal() or int(batch) < 1:
         raise typer.BadParameter(
-            f"{batch!r}; wanted a number of clips or auto", param_hint="--batch"
+            f"{batch!r}; wanted a number of {'scans' if scans else 'clips, or auto'}",
+            param_hint="--batch",
         )
     return int(batch)
 
@@ -158,9 +166,13 @@ def _count(batch: str | None) -> int | None:
 def recipe_with(
     name: str, changes: dict[str, Any], frames: int | None, size: int | None
 ) -> "Recipe":
-    """A recipe by name with the options of the command line put in."""
-    from dataclasses import replace
+    """A recipe by name with the options of the command line put in.
 
+    Raises:
+        Pseudo3dError: text for a switch or a number.
+        TypeError: no such field.
+    """
+    from pseudo3d.data.preprocess import Preprocessing
     from pseudo3d.engine.training.recipes import recipe
 
     how = recipe(name)
@@ -170,14 +182,7 @@ def recipe_with(
     if size is not None:
         margin = given["resize"] / min(given["size"])
         given.update(size=(size, size), resize=round(size * margin))
-    lit = {}
-    for key in list(changes):
-        part, dot, name = key.partition(".")
-        if dot and part == "input":
-            given[name] = changes.pop(key)
-        elif dot and part == "augment":
-            lit[name] = changes.pop(key)
-    return how.but(**changes, input=given, augment=replace(how.augment, **lit))
+    return recipe_but(how, changes, given, Preprocessing)
 
 
 def add_to(app: typer.Typer) -> None:

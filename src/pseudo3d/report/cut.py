@@ -30,7 +30,12 @@ class _Part:
 
 
 def cut_video(
-    path: str | Path, segments: Sequence[Span], folder: str | Path, *, margin: float = 0.0
+    path: str | Path,
+    segments: Sequence[Span],
+    folder: str | Path,
+    *,
+    margin: float = 0.0,
+    name: str | None = None,
 ) -> list[Path]:
     """Write every segment as `NAME_NUMBER_LABEL.mp4`, in one pass over the recording.
 
@@ -39,6 +44,8 @@ def cut_video(
 
     Args:
         margin: s, shown before and after each segment, too.
+        name: of the files; None takes the recording's stem. Recordings of one stem in several
+            folders need names of their own, or their segments replace each other.
     Returns:
         The files, in order of the segments' start.
     Raises:
@@ -49,7 +56,7 @@ def cut_video(
         raise Pseudo3dError(f"margin is {margin!r}; wanted seconds, 0 or more")
     path, folder = Path(path), Path(folder)
     parts = [
-        _Part(folder / _name(path, n, s.label), s.start - margin, s.end + margin)
+        _Part(folder / _file(name or path.stem, n, s.label), s.start - margin, s.end + margin)
         for n, s in enumerate(sorted(segments, key=lambda s: s.start), start=1)
     ]
     if not parts:
@@ -92,5 +99,5 @@ def _close(part: _Part, written: list[_Part]) -> None:
         written.append(part)
 
 
-def _name(path: Path, number: int, label: str) -> str:
-    return f"{path.stem}_{number:03d}_{re.sub(r'[^-.0-9A-Za-z_]+', '_', label) or 'segment'}.mp4"
+def _file(name: str, number: int, label: str) -> str:
+    return f"{name}_{number:03d}_{re.sub(r'[^-.0-9A-Za-z_]+', '_', label) or 'segment'}.mp4"

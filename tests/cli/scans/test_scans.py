@@ -204,11 +204,20 @@ def test_what_is_no_memory_is_refused(text):
 
 
 def test_scans_of_one_name_do_not_overwrite_each_other(weights, home, tmp_path):
-    for name in ("a.nii", "a.nii.gz"):
-        scan = scan_of(torch.randn(1, 6, 10, 10), np.eye(4), source="x", kind="nifti")
-        write_like(tmp_path / name, scan.array[0], scan)
-    predict_scans(weights, [tmp_path / "a.nii", tmp_path / "a.nii.gz"], out=tmp_path / "out")
-    assert {p.name for p in (tmp_path / "out").glob("*.json")} == {"a.nii.json", "a.nii.gz.json"}
+    paths = [tmp_path / name for name in ("p0/ct.nii.gz", "p1/ct.nii.gz", "p1/ct.nii")]
+    scan = scan_of(torch.randn(1, 6, 10, 10), np.eye(4), source="x", kind="nifti")
+    for path in paths:  # whose folders are made
+        write_like(path, scan.array[0], scan)
+    predict_scans(weights, paths, out=tmp_path / "out")
+    told = {p.stem: json.loads(p.read_text())["source"] for p in (tmp_path / "out").glob("*.json")}
+    assert told == dict(zip(["p0_ct", "p1_ct", "p1_ct_2"], map(str, paths), strict=True))
+
+
+def test_options_without_use_for_the_task_are_not_ignored(masker, weights, home, capsys):
+    with pytest.raises(Pseudo3dError, match="--mirrors is for classes and numbers"):
+        evaluate_scans(masker, home / "masks.csv", ScanScoring(mirrors=True))
+    predict_scans(weights, [home / "0.nii.gz"], memory="2GB")
+    assert "--memory bounds masks; the network was trained to classify" in capsys.readouterr().err
 
 
 def test_folders_of_scans_are_opened_and_videos_among_them_are_not_ours(home, tmp_path):
@@ -244,7 +253,7 @@ def test_features_of_scans_and_of_a_scan_alone(weights, home, tmp_path, capsys):
 def test_options_of_scans_are_refused_with_videos(weights, tmp_path):
     (tmp_path / "list.csv").write_text("path,label\na.mp4,x\n")
     words = ["evaluate", str(weights), str(tmp_path / "list.csv")]
-    with pytest.raises(BadParameter, match="are for scans"):
+    with pytest.raises(BadParameter, match="--predictions is for scans"):
         app([*words, "--predictions", "said.csv"], standalone_mode=False)
 
 

@@ -34,7 +34,8 @@ def evaluate_scans(
     """Score a network on scans, beside what needs no network.
 
     Raises:
-        Pseudo3dError: predictions are wanted of a network that knows no classes.
+        Pseudo3dError: predictions are wanted of a network that knows no classes, or mirror images
+            of one that makes masks.
     """
     from pseudo3d.data.scans.manifest import read_scans
     from pseudo3d.engine.volumes.evaluate import VolumeProtocol, evaluate_volumes
@@ -44,6 +45,8 @@ def evaluate_scans(
     run = ready(weights, precision=how.precision)
     if how.predictions is not None and run.task != "classify":
         raise Pseudo3dError(f"--predictions is for classes; the network was trained to {run.task}")
+    if how.mirrors and run.task == "segment":
+        raise Pseudo3dError("--mirrors is for classes and numbers, not for masks: leave it out")
     manifest = read_scans(data, run.classes)
     part, name = part_of(manifest, how.split, how.group)
     tested = how.split == "test" and "train" in manifest.splits

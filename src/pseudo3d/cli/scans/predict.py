@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pseudo3d.cli.common import memory_bytes, note, progress_bar, say, say_json
+from pseudo3d.cli.names import unique_names
 from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
@@ -36,15 +37,16 @@ def predict_scans(
     from pseudo3d.engine.volumes.ready import ready
 
     run, how = ready(weights, precision=precision), sliding(memory, overlap)
-    names = _names(paths)
+    if memory is not None and run.task != "segment":
+        note(f"note: --memory bounds masks; the network was trained to {run.task}: no need of it")
     failed: dict[Path, str] = {}
     told = []
-    for path in paths:
+    for path, name in zip(paths, unique_names(paths), strict=True):
         try:
             with progress_bar(path.name) as progress:
                 found = predict_scan(run, read_scan(path, **reading), how=how, progress=progress)
             if out is not None:
-                for file in write_outputs(found, out, names[path]):
+                for file in write_outputs(found, out, name):
                     note(f"written: {file}")
         except (Pseudo3dError, OSError) as err:
             failed[path] = str(err)
@@ -75,22 +77,9 @@ def tell_prediction(found: "ScanPrediction") -> None:
         note(f"note: {found.scan.source}: {line}")
 
 
-def _names(paths: list[Path]) -> dict[Path, str]:
-    """What the files of each scan are called: two scans never the same."""
-    from pseudo3d.data.scans.names import stem
-
-    short = [stem(path) for path in paths]
-    return {
-        path: name if short.count(name) == 1 else path.name
-        for path, name in zip(paths, short, strict=True)
-    }
-
-
 def write_outputs(found: "ScanPrediction", out: Path, name: str) -> list[Path]:
     """Mask and heat map in the grid of the file, three planes, curve, page, JSON."""
     import json as jsonlib
-
-    import numpy as np
 
     from pseudo3d.data.scans.write import write_like
     from pseudo3d.report.files import save_bytes
@@ -101,8 +90,7 @@ def write_outputs(found: "ScanPrediction", out: Path, name: str) -> list[Path]:
 
     out.mkdir(parents=True, exist_ok=True)
     files = [write_like(out / f"{name}_heat.nii.gz", found.heat, found.scan)]
-    heat = np.clip(found.heat, 0, None) if (found.heat > 0).any() else found.heat - found.heat.min()
-    view = view_of(found.scan, heat, kind="heat")
+    view = view_of(found.scan, found.heat, kind="heat")
     if found.mask is not None:
         files.append(write_like(out / f"{name}_mask.nii.gz", found.mask, found.scan))
         labels = dict(enumerate(found.classes))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pseudo3d.cli.cards import card_of
-from pseudo3d.cli.common import chosen, note, progress_bar, say, start_from
+from pseudo3d.cli.common import chosen, note, progress_bar, recipe_but, say, start_from
 
 if TYPE_CHECKING:
     from pseudo3d.data.scans.cache import ScanCache
@@ -127,24 +127,20 @@ def scan_cache(folder: str, manifest: "ScanManifest") -> "ScanCache | None":
 
 
 def recipe_for(manifest: "ScanManifest", how: ScanTraining) -> "VolumeRecipe":
-    """A recipe by name, or the task's own, with the options of the command line put in."""
-    from dataclasses import replace
+    """A recipe by name, or the task's own, with the options of the command line put in.
 
+    Raises:
+        Pseudo3dError: text for a switch or a number.
+        TypeError: no such field.
+    """
+    from pseudo3d.data.scans.preprocess import ScanPreprocessing
     from pseudo3d.engine.volumes.recipes import volume_recipe
 
     recipe = volume_recipe(how.recipe or ("segment" if manifest.task == "segment" else "volume"))
-    given, lit, plain = dict(recipe.input), {}, {}
+    given = dict(recipe.input)
     if how.size is not None:
         given["size"] = (how.size, how.size, how.size)
-    for key, value in how.changes.items():
-        part, dot, name = key.partition(".")
-        if dot and part == "input":
-            given[name] = value
-        elif dot and part == "augment":
-            lit[name] = value
-        else:
-            plain[key] = value
-    return recipe.but(**plain, input=given, augment=replace(recipe.augment, **lit))
+    return recipe_but(recipe, how.changes, given, ScanPreprocessing)
 
 
 def divide(manifest: "ScanManifest", how: ScanTraining) -> "ScanParts":
