@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from pseudo3d.cli.names import refuse_over, unique_names
+from pseudo3d.cli import main
+from pseudo3d.cli.names import check_suffix, refuse_over, unique_names
 from pseudo3d.errors import Pseudo3dError
 
 
@@ -76,3 +79,33 @@ def test_nothing_is_written_over_an_input(tmp_path):
     refuse_over(tmp_path / "b.mp4", [tmp_path / "a.mp4"])
     with pytest.raises(Pseudo3dError, match="would be written over"):
         refuse_over(tmp_path / "." / "a.mp4", [tmp_path / "gone.mp4", tmp_path / "a.mp4"])
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "weights.safetensors", "list", "a.csv.gz"])
+def test_a_table_is_not_written_over_what_is_no_table(name):
+    check_suffix("--csv", None, ".csv")
+    check_suffix("--csv", Path("A.CSV"), ".csv")
+    with pytest.raises(typer.BadParameter, match=r"wanted a file called \*\.csv$"):
+        check_suffix("--csv", Path(name), ".csv")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "w.safetensors", "a.mp4", "--csv", "a.mp4"),
+        ("predict", "w.safetensors", "a.mp4", "--timeline", "w.safetensors"),
+        ("predict", "w.safetensors", "a.mp4", "--annotate", "list.csv"),
+        ("timecheck", "w.safetensors", "list.csv", "--out", "list.csv"),
+        ("train", ".", "--out", "."),
+    ],
+)
+def test_results_keep_off_what_is_there(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.mp4", "w.safetensors", "list.csv"):
+        (tmp_path / name).write_bytes(b"mine")
+    done = CliRunner().invoke(main.app, words)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == dict.fromkeys(
+        ("a.mp4", "w.safetensors", "list.csv"), b"mine"
+    )

@@ -18,6 +18,7 @@ from pseudo3d.cli.common import (
     say_json,
     use_threads,
 )
+from pseudo3d.cli.names import check_suffix
 from pseudo3d.cli.running import Precision, Runtime, Runtimes, Weights, open_model
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def timecheck(
     scans, the slices across the network's depth axis are put into these orders.
     """
     use_threads(threads)
+    check_suffix("--out", out, ".png")
     from pseudo3d.cli.scans.among import holds_scans
 
     if holds_scans(data):

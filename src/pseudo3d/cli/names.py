@@ -7,6 +7,8 @@ from itertools import chain, count
 from pathlib import Path
 from unicodedata import normalize
 
+import typer
+
 from pseudo3d.errors import Pseudo3dError
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]+')  # on some file system or other
@@ -36,6 +38,18 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
         used.add(tail)
         names.append(name)
     return names
+
+
+def check_suffix(option: str, path: Path | None, *wanted: str) -> None:
+    """Refuse to write a result over something else, a video or weights named by mistake.
+
+    Raises:
+        BadParameter: another suffix.
+    """
+    if path is not None and path.suffix.lower() not in wanted:
+        raise typer.BadParameter(
+            f"{option} is {path}; wanted a file called *{' or *'.join(wanted)}"
+        )
 
 
 def refuse_over(out: Path, inputs: Sequence[Path]) -> None:

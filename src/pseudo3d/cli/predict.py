@@ -10,7 +10,7 @@ import typer
 
 from pseudo3d.cli.common import Json, Threads, note, progress_bar, say, say_json, use_threads
 from pseudo3d.cli.given import PREDICT, kind_of, refuse_idle
-from pseudo3d.cli.names import refuse_over, unique_names
+from pseudo3d.cli.names import check_suffix, refuse_over, unique_names
 from pseudo3d.cli.running import (
     Precision,
     Runtime,
@@ -67,6 +67,9 @@ def predict(
 ) -> None:
     """Recognize what happens in videos; a file that cannot be read does not stop the others."""
     use_threads(threads)
+    check_suffix("--csv", csv, ".csv")
+    check_suffix("--timeline", timeline, ".png")
+    check_suffix("--annotate", annotate, ".mp4", ".mkv", ".mov", ".avi")
     from pseudo3d.cli.scans.among import scans_among
     from pseudo3d.cli.scans.predict import predict_scans
 

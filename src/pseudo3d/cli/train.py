@@ -94,6 +94,8 @@ def train(
     every process takes its share of every batch.
     """
     use_threads(threads)
+    if out.exists() and data.exists() and out.samefile(data):
+        raise typer.BadParameter(f"--out is the data themselves, {out}; name another folder")
     from pseudo3d.cli.scans.among import holds_scans
 
     scans = holds_scans(data)
