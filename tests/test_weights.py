@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import zipfile
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import pytest
@@ -501,3 +502,38 @@ def test_another_architecture_is_refused_by_the_fields_that_differ(saved, option
     _, path = saved
     with pytest.raises(WeightsError, match=told):
         load_backbone(tiny(**options), path)
+
+
+# What the caller has set for his own numbers has no say in the self-test
+
+
+@contextmanager
+def double():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def low():
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+@pytest.mark.parametrize("around", [low, double])
+def test_a_good_file_is_loaded_whatever_numbers_the_caller_computes_in(saved, around):
+    net, path = saved
+    with around():
+        back = load(path)
+    assert_close(back.head.weight.float(), net.head.weight)
+
+
+@pytest.mark.parametrize("around", [low, double])
+def test_a_file_is_good_whatever_numbers_its_writer_computes_in(tmp_path, around):
+    path = tmp_path / "net.safetensors"
+    with around():
+        save(tiny().eval(), path)
+    net = load(path)
+    assert net.head.weight.dtype == torch.float32
+    save(net, tmp_path / "again.safetensors")
+    assert load(tmp_path / "again.safetensors").card.self_test == net.card.self_test

@@ -7,7 +7,6 @@ seeded clip must give the logits that were noted when the file was written.
 import logging
 import math
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +28,7 @@ from pseudo3d.recycle.foreign.kinds import Choices, Foreign, Report, shorten
 from pseudo3d.recycle.published import catalog
 from pseudo3d.recycle.scale import input_scale
 from pseudo3d.recycle.seal import sealed
+from pseudo3d.recycle.selftest import seeded_answer
 from pseudo3d.recycle.sound import check_sound
 
 _SEED = 20171022
@@ -97,16 +97,14 @@ def _check_fit(
 
 
 def _logits(net: Network, seed: int, shape: list[int]) -> Tensor:
-    clip = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    with torch.inference_mode():
-        return net(clip)[0].flatten()[:16]  # a mask's are voxels of its first label
+    answer: Tensor = seeded_answer(net, seed, shape)
+    return answer[0].flatten()[:16]  # a mask's are voxels of its first label
 
 
 def _self_test(model: Network, path: Path) -> dict[str, Any]:
-    """Logits of a seeded clip, from a float32 copy on the CPU."""
-    net = deepcopy(model).to("cpu", torch.float32).eval()
+    """Logits of a seeded clip."""
     shape = [1, model.cfg.in_channels, 8, 64, 64]
-    logits = _logits(net, _SEED, shape).tolist()
+    logits = _logits(model, _SEED, shape).tolist()
     if not all(math.isfinite(v) for v in logits):
         raise WeightsError(
             f"{path}: not written, the network's logits are {logits[:3]}: its training diverged. "

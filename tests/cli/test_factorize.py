@@ -131,3 +131,24 @@ def test_what_cannot_be_is_said_before_the_weights_are_read(run, tmp_path, words
     done = run(tmp_path / "no.safetensors", "--out", tmp_path / "out.safetensors", *words)
     assert done.exit_code == 2
     assert says in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_network_without_such_convolutions_leaves_nothing_behind(run, tmp_path):
+    weights, out = tmp_path / "flat.safetensors", tmp_path / "new" / "small.safetensors"
+    save(create_model("p3d_unet", widths=(4, 8), depths=(1, 1), strides=((2, 2, 2),)), weights)
+    done = run(weights, "--rank", 4, "--out", out)
+    assert isinstance(done.exception, Pseudo3dError)
+    assert "nothing to factorize in this UNet" in str(done.exception)
+    assert [p.name for p in tmp_path.rglob("*")] == ["flat.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["p3d_light_s", "p3d_unet_full"])
+def test_light_networks_and_full_u_nets_are_written_too(run, name, tmp_path):
+    size = {"widths": (8, 8), "depths": (1, 1), "strides": ((2, 2, 2),)}
+    net = create_model(name, num_classes=2, **(size if "unet" in name else {}))
+    pre = Preprocessing(frames=4, resize=16, size=(16, 16), mean=(0.5,) * 3, std=(1,) * 3)
+    weights, out = tmp_path / "full.safetensors", tmp_path / "small.safetensors"
+    save(net, weights, preprocessing=pre if "light" in name else None)
+    done = run(weights, "--rank", 4, "--cost", "macs", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert load(out).cfg.ranks

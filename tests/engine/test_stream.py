@@ -1,5 +1,7 @@
 """A stream is the whole clip, at every frame, however it is cut and whatever runs beside it."""
 
+from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -51,8 +53,8 @@ def pushed(stream, clip, pieces, state=None):
 @given(
     kind=st.sampled_from(KINDS),
     n=st.integers(1, 2),
-    h=st.integers(12, 34),
-    w=st.integers(12, 34),
+    h=st.one_of(st.integers(1, 8), st.integers(12, 34)),
+    w=st.one_of(st.integers(1, 8), st.integers(12, 34)),
     pieces=st.lists(st.integers(1, 6), min_size=1, max_size=6),
 )
 def test_a_stream_in_any_pieces_decides_as_the_network_does_on_the_whole_clip(
@@ -304,3 +306,57 @@ def test_a_stream_that_computes_something_else_is_not_handed_out(monkeypatch):
     monkeypatch.setattr(streams.Stream, "decide", lambda self, state: torch.zeros(1, 5))
     with pytest.raises(Pseudo3dError, match="the stream of p3d_nano differs from the network"):
         Stream(network("modern", True))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_frames_as_read_are_refused():
+    stream = stream_of("release", True)
+    raw = torch.randint(0, 256, (1, 3, 20, 20), dtype=torch.uint8)
+    with pytest.raises(Pseudo3dError, match=r"frames of uint8; wanted float, as .*normalize"):
+        stream.step(raw, stream.start())
+
+
+@pytest.mark.parametrize("side", [1, 4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_of_one_pixel_are_joined_in_the_order_they_came(kind, side):
+    """Their memory has many names, and torch joins them under another than ours."""
+    stream, clip = stream_of(*kind), clip_of(2, 11, side, side)
+    want = logits(network(*kind), clip)
+    for pieces in ([1] * 11, [11], [3, 2, 6]):
+        assert relative(stream.decide(pushed(stream, clip, pieces)), want) < 1e-5
+
+
+def test_streams_out_of_phase_do_not_stack_where_no_layer_keeps_anything():
+    space = {"forms": (("space",),) * 4, "time_strides": (1, 2, 2, 1)}
+    stream = Stream(shaken("r3d18", **SMALL, **space))
+    states = [pushed(stream, clip_of(1, n, 20, 20), [n]) for n in (4, 5, 8)]
+    with pytest.raises(Pseudo3dError, match="4 and 5 frames are not in one phase"):
+        StreamState.stack(states[:2])
+    assert StreamState.stack(states[::2]).seen == (4, 8)
+
+
+def test_a_state_is_of_one_backbone_too(tmp_path):
+    net = shaken("p3d_nano", **SMALL)
+    state = pushed(Stream(net), clip_of(1, 4, 20, 20), [4])
+    state.save(tmp_path / "state")
+    for change in ("weight", "running_mean"):
+        other = deepcopy(net)
+        with torch.no_grad():
+            next(v for k, v in other.state_dict().items() if k.endswith(change)).add_(1)
+        with pytest.raises(Pseudo3dError, match="was given to"):
+            Stream(other).decide(state)
+    again = deepcopy(net)
+    again.get_buffer("stem.norm.num_batches_tracked").add_(1)  # changes no answer
+    Stream(again).decide(StreamState.load(tmp_path / "state"))
+
+
+def test_states_of_older_files_are_read_and_not_gone_on_from(tmp_path):
+    """Their owner was told by the classifier alone, and their period not at all."""
+    stream = stream_of("modern", True)
+    state = pushed(stream, clip_of(1, 4, 20, 20), [4])
+    replace(state, owner="p3d_nano-0123456789ab", period=None).save(tmp_path / "state")
+    old = StreamState.load(tmp_path / "state")
+    assert (old.seen, old.period) == ((4,), None)
+    assert StreamState.stack([old, old]).streams == 2
+    with pytest.raises(Pseudo3dError, match="saved by an older version"):
+        stream.decide(old)

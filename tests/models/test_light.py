@@ -100,6 +100,7 @@ CHANGES = {
     "in_channels": 3,
     "num_classes": 4,
     "dropout": 0.9,
+    "ranks": (("stem.conv", "space", 5),),
 }
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from pseudo3d.models import create_model, unet, volume  # noqa: F401  (the networks enter the registry)
 from pseudo3d.models.unet import UNetConfig, plan_strides, plan_unet
+from pseudo3d.nn.factor import Factorized
 
 TINY = {"widths": (4, 8), "depths": (1, 1), "strides": ((2, 2, 2),)}
 
@@ -71,6 +72,13 @@ def test_every_choice_changes_the_network(field, value):
     x = torch.randn(1, 1, 4, 8, 8)
     changed = lively(net(**{field: value}))(x)
     assert not torch.equal(lively(net())(x), changed)
+
+
+def test_ranks_put_pairs_in_the_place_of_convolutions():
+    model = net("p3d_unet_full", ranks=(("joins.0.block.pair.space", "time", 3),))
+    assert isinstance(model.joins[0].block.pair.space, Factorized)
+    with pytest.raises(ValueError, match=r"names 'joins\.9', which is nothing"):
+        net(ranks=(("joins.9", "time", 3),))
 
 
 @pytest.mark.parametrize(

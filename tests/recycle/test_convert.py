@@ -167,6 +167,101 @@ def test_gradient_checkpointing_inside_gives_the_same_gradients(net):
         assert_close(p.grad, wanted[name])
 
 
+def gradients(net, loss, **how):
+    """What a loss gives, with the layers after the stem in checkpoints if `how` is told."""
+    net = copy.deepcopy(net)
+    layers, body = net.net.layers, net.net.layers.forward
+    if how:
+        layers.forward = lambda x: (
+            checkpoint(body, x, **how) if torch.is_grad_enabled() else body(x)
+        )
+    loss(net).backward()
+    return {n: p.grad for n, p in net.named_parameters() if p.grad is not None}
+
+
+def in_turn(net):
+    return net(clip(8, 1)).square().sum() + net(clip(4, 2)).square().sum()
+
+
+def crossed(net):
+    first, second = net(clip(8, 1)), net(clip(4, 2))
+    return second.square().sum() * first.sum() + first.square().sum()
+
+
+def one_on_the_other(net):
+    first = net(clip(8, 1)).sum()
+    return net(clip(4, 2) + first).square().sum() + net(clip(2, 4)).sum()
+
+
+def with_a_look_between(net):
+    loss = net(clip(8, 1)).square().sum()
+    with torch.no_grad():
+        net(clip(5, 1))
+    return loss
+
+
+def inside(net):
+    """Of what a layer says, and of an answer."""
+    kept = []
+    hook = net.net.layers.register_forward_hook(lambda _, __, y: kept.append(y))
+    net(clip(8, 1))
+    hook.remove()
+    return kept[0].square().sum() + net(clip(4, 2)).square().sum()
+
+
+LOSSES = [in_turn, crossed, one_on_the_other, with_a_look_between, inside]
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_checkpointing_gives_each_forward_its_own_clips(net, loss, reentrant):
+    """All of eight frames, which other numbers of clips would take apart elsewhere."""
+    wanted = gradients(net, loss)
+    found = gradients(net, loss, use_reentrant=reentrant)
+    for name, grad in wanted.items():
+        assert_close(found[name], grad, rtol=1e-3, atol=1e-4)
+
+
+def in_threads(*clips):
+    """A loss of forwards each in a thread of its own, where autograd numbers from the beginning."""
+
+    def loss(net):
+        answers = []
+        for x in clips:
+            thread = threading.Thread(target=lambda x=x: answers.append(net(x)))
+            thread.start()
+            thread.join()
+        return sum(y.square().sum() for y in answers)
+
+    return loss
+
+
+def test_checkpointing_says_so_where_the_forward_cannot_be_told(net):
+    alike = in_threads(clip(8, 1), 2 * clip(8, 1))
+    assert_close(gradients(net, alike, use_reentrant=False), gradients(net, alike))
+    other = in_threads(clip(8, 1), clip(4, 2))
+    with pytest.raises(Pseudo3dError, match=r"\(clips x frames: 1 x 8, 2 x 4\); call backward"):
+        gradients(net, other, use_reentrant=False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unchecked")
+def test_torch_compiles_it_without_a_break():
+    net = convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)), "A")
+    ready = torch.compile(net, fullgraph=True, backend="eager")  # that of the forward is enough
+    x = clip().requires_grad_()
+    assert_close(ready(x), net(x))
+    (found,) = torch.autograd.grad(ready(x).square().sum(), x)
+    assert_close(found, torch.autograd.grad(net(x).square().sum(), x)[0])
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("shape", [(0, 3, 4, 32, 32), (2, 3, 0, 32, 32)])
+def test_no_clips_are_refused(net, shape):
+    with pytest.raises(Pseudo3dError, match="wanted a clip at least, and a frame"):
+        net(torch.zeros(shape))
+
+
 def test_autocast_trains_short_clips_too(net):
     net.train()
     with torch.autocast("cpu", torch.bfloat16):

@@ -262,3 +262,17 @@ def test_the_command_takes_every_wish(nets, p3d_convert):
     assert found["proof"]["exact"] is True
     assert found["file"] is None
     assert p3d_convert(f"{nets}:small", "--depth-stride", "two").exit_code == 2
+
+
+def test_neither_autocast_nor_the_default_type_makes_a_file_or_spoils_one(tmp_path):
+    net, path = trained(resnet_basic), tmp_path / "net.safetensors"
+    with torch.autocast("cpu", torch.bfloat16):
+        save_converted(net, path)
+        load_converted(path, draw(resnet_basic))
+    torch.set_default_dtype(torch.float64)
+    try:
+        load_converted(path, draw(resnet_basic))
+        save_converted(net, path)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_close(load_converted(path, draw(resnet_basic))(clip()), net(clip()))

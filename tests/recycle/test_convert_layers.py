@@ -214,6 +214,6 @@ def test_a_part_called_outside_of_its_network_says_so():
 
 def test_a_batch_that_is_none_of_frames_is_an_error():
     net = converted(layer(), "A")
-    net.clock.now = (2, 3)
+    net.clock.begin((2, 3))
     with pytest.raises(Pseudo3dError, match="got 8 frames of 2 clips with 3 frames each"):
         net.net(torch.zeros(8, 6, 13, 11, dtype=torch.float64))

@@ -360,6 +360,11 @@ def test_a_speed_out_of_reach_says_how_far_it_goes(foreign):
         ({}, "got nothing; wanted exactly one"),
         ({"rank": 4, "energy": 0.9}, "rank=4 and energy=0.9"),
         ({"rank": 0}, "rank is 0"),
+        ({"rank": 2.5}, "rank is 2.5; wanted 1 or more channels"),
+        ({"rank": True}, "rank is True"),
+        ({"rank": {"last": 2.5}}, "rank of 'last' is 2.5"),
+        ({"rank": {"last": ("time", 2.5)}}, r"rank of 'last' is \('time', 2.5\)"),
+        ({"rank": {"last": ("time",)}}, r"rank of 'last' is \('time',\)"),
         ({"energy": 1.5}, "energy is 1.5"),
         ({"speedup": 1}, "speedup is 1"),
         ({"rank": 4, "cost": "flops"}, "cost is 'flops'"),
@@ -375,6 +380,16 @@ def test_a_speed_out_of_reach_says_how_far_it_goes(foreign):
 def test_what_cannot_be_is_said(foreign, options, says, unchecked):
     with pytest.raises(ValueError, match=says):
         factorize(foreign, **options)
+
+
+def test_numbers_that_are_not_finite_are_named(foreign):
+    clips = smooth(2)
+    clips[0, 0, 0, 0, 0] = torch.nan
+    with pytest.raises(Pseudo3dError, match="what it sees of the clips is not finite"):
+        factorize(foreign, rank=4, data=clips, cost="macs")
+    foreign.last.weight.data[0] = torch.inf
+    with pytest.raises(Pseudo3dError, match="last: its weights are not finite"):
+        factorize(foreign, rank=4, example=smooth(1), cost="macs")
 
 
 def test_a_network_without_such_convolutions_is_refused():

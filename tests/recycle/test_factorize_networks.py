@@ -8,11 +8,12 @@ from torch import nn
 from torch.testing import assert_close
 
 from pseudo3d.data.preprocess import Preprocessing
-from pseudo3d.errors import WeightsError
-from pseudo3d.models import create_model
+from pseudo3d.errors import Pseudo3dError, WeightsError
+from pseudo3d.models import create_model, list_models
 from pseudo3d.models.network import Network
 from pseudo3d.nn.factor import Factorized
 from pseudo3d.recycle.factorize import costs, factorize
+from pseudo3d.recycle.factorize.find import find
 from pseudo3d.runtime.flat import flatten, to_frames
 from pseudo3d.runtime.lower import optimize
 from pseudo3d.weights import load, load_backbone, save
@@ -24,6 +25,8 @@ SMALL = {
     "r3d_tiny": {"widths": (16, 16, 32, 32)},
     "mc3_tiny": {"widths": (16, 16, 32, 32)},
     "c3d_tiny": {"widths": (16, 16, 16, 32, 32), "fc": (16, 16)},
+    "p3d_light_s": {},
+    "p3d_unet_full": {"widths": (8, 8), "depths": (1, 1), "strides": ((2, 2, 2),)},
 }
 
 
@@ -43,17 +46,36 @@ def relative(got, want):
     return float((got - want).detach().norm() / want.detach().norm())
 
 
-@pytest.mark.parametrize("name", ["r3d_tiny", "mc3_tiny", "c3d_tiny"])
+@pytest.mark.parametrize("name", SMALL)
 def test_a_family_is_the_same_at_full_rank_and_built_again_from_its_config(name):
     net, clip = network(name), torch.randn(CLIP)
     pairs = factorize(net, rank=10**6, example=clip, cost="macs")
     assert relative(pairs(clip), net(clip)) < 1e-5
     small = factorize(net, rank=16, example=clip, cost="macs")
-    assert len(small.cfg.ranks) == len(small.report.layers) > 2
+    assert len(small.cfg.ranks) == len(small.report.layers) > 2 * (name != "p3d_light_s")
     assert net.cfg.ranks == ()
     again = create_model(name, **asdict(small.cfg)).eval()
     again.load_state_dict(small.state_dict())
     assert_close(again(clip), small(clip))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_family_with_such_convolutions_is_saved_and_loaded(name, tmp_path):
+    small = factorize(network(name), rank=8, example=torch.randn(CLIP), cost="macs")
+    save(small, tmp_path / "small.safetensors")
+    back, clip = load(tmp_path / "small.safetensors"), torch.randn(CLIP)
+    assert_close(back(clip), small(clip))
+    assert relative(optimize(back)(clip), small(clip)) < 1e-5
+
+
+def test_every_config_has_a_place_for_pairs():
+    """Or nothing to make pairs of."""
+    for name in list_models():
+        with torch.device("meta"):
+            net = create_model(name)
+        if "ranks" not in asdict(net.cfg):
+            with pytest.raises(Pseudo3dError, match="nothing to factorize"):
+                find(net)
 
 
 def test_a_factorized_network_is_saved_loaded_and_not_taken_for_another(tmp_path):

@@ -256,8 +256,10 @@ def test_reads_files_and_leaves_the_mode_alone(tmp_path, suffix):
     else:
         save_file({k: v for k, v in state.items() if "num_batches" not in k}, path)
     net = tiny().train()
+    frozen = [m.eval() for m in net.modules() if isinstance(m, nn.BatchNorm3d)]
     report = inflate(net, path)
     assert net.training
+    assert not any(m.training for m in frozen)
     assert path.name in report.source
 
 

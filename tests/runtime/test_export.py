@@ -1,6 +1,7 @@
 """What an exported file computes, what it says about itself, and what is refused."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,13 @@ def test_a_network_without_card_takes_the_clip_it_is_told(tmp_path):
     export(net, tmp_path / "net.xml", "openvino", frames=8, size=(32, 40))  # every kind of pooling
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_frames_as_read_are_refused(files, kind):
+    with pytest.raises(Pseudo3dError, match="clip of uint8; wanted float"):
+        open_runner(files[kind].path)(clips(1).to(torch.uint8))
+
+
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_a_clip_of_another_size_is_told_which_one_fits(files, kind):
     runner = open_runner(files[kind].path)
@@ -135,6 +143,15 @@ def test_failing_parity_raises_and_leaves_nothing(weights, tmp_path, monkeypatch
     with pytest.raises(Pseudo3dError, match="computes something else"):
         export(weights, tmp_path / "new" / "bad.xml", "openvino")
     assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_the_folder_of_a_killed_run_is_no_obstacle(tmp_path):
+    left = tmp_path / f".net.onnx.{os.getpid()}.part"  # that run had the same number
+    left.mkdir()
+    (left / "half.bin").write_bytes(b"half")
+    with module.draft(tmp_path / "net.onnx") as path:
+        path.write_bytes(b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
 
 
 def test_an_old_file_survives_a_failed_export(weights, tmp_path, monkeypatch):

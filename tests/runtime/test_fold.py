@@ -1,6 +1,7 @@
 """A folded network computes what the network does, with nothing left to fold."""
 
 import operator
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from pseudo3d.runtime.fold import fold
+from pseudo3d.runtime.lower import optimize
 from runtime.cases import CASES, ODD, Odd
 
 
@@ -63,14 +65,27 @@ def test_what_another_part_looks_at_is_not_folded(kind):
         assert relative(fold(net)(clip), net(clip)) < 1e-6
 
 
-def test_other_threads_run_networks_while_one_is_folded(trained):
-    """Tracing changes the call of every module for the whole process."""
+@pytest.fixture
+def _restless():
+    """Threads take turns a hundred times as often."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 100)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_restless")
+@pytest.mark.parametrize("same", [False, True])
+def test_other_threads_run_networks_while_one_is_folded(trained, same):
+    """Tracing changes the call of every module, and what the traced one gives, for all threads."""
     net, other = (trained("p3d_nano", widths=(4,) * 4, stem_width=4) for _ in range(2))
+    other = net if same else other
     clip, begun, folded = torch.zeros(1, 3, 4, 24, 24), Event(), Event()
+    want = other(clip)
 
     def run():
         while not folded.is_set():
-            other(clip)
+            assert torch.equal(other(clip), want)
             begun.set()
 
     with ThreadPoolExecutor(1) as pool:
@@ -82,3 +97,13 @@ def test_other_threads_run_networks_while_one_is_folded(trained):
         finally:
             folded.set()
         running.result()
+
+
+@pytest.mark.usefixtures("_restless")
+def test_threads_optimize_one_network_at_once(trained):
+    """Each folds it, and runs it to compare while another one traces."""
+    net, clip = trained("p3d_nano", widths=(4,) * 4, stem_width=4), torch.zeros(1, 3, 4, 24, 24)
+    with ThreadPoolExecutor(3) as pool:
+        ready = list(pool.map(optimize, [net] * 6))
+    with torch.inference_mode():
+        assert all(relative(fast(clip), net(clip)) < 1e-6 for fast in ready)

@@ -197,3 +197,11 @@ def test_a_network_for_masks_keeps_its_answer_for_every_voxel(name):
 def test_what_is_no_network_of_ours_is_refused_in_words():
     with pytest.raises(TypeError, match=r"got a Sequential.*torch\.compile"):
         optimize(nn.Sequential())
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_frames_as_read_are_refused_by_network_and_fast_form_alike():
+    raw = torch.randint(0, 256, (1, 3, 4, 24, 24), dtype=torch.uint8)
+    for net in (NETS["modern"], FAST["modern"]):
+        with pytest.raises(Pseudo3dError, match=r"clip of uint8; wanted float, as .*normalize"):
+            net(raw)

@@ -86,12 +86,14 @@ def factorize(
     use_threads(threads)
     from pseudo3d.engine.evaluate import known
     from pseudo3d.engine.training.job import Job
+    from pseudo3d.recycle.factorize.find import find
     from pseudo3d.weights import load
 
     asked = {"speedup": speedup, "energy": energy, "rank": rank}
     asked = {key: value for key, value in asked.items() if value is not None}
     _check(asked, data, epochs, out)
     net = load(weights)
+    find(net)  # nothing to factorize is said before a card of the run is written
     folder = out.with_suffix(".run") if epochs else None
     videos = None if data is None else _videos(net, data, hold_out or [], seed, cache)
     record = {**asked, "cost": cost, "clips": clips if data else 0, "seed": seed}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pseudo3d.engine.streamstate import StreamState
 from pseudo3d.errors import Pseudo3dError
-from pseudo3d.models.network import Network
+from pseudo3d.models.network import Network, check_floats
 from pseudo3d.runtime.agree import difference
 from pseudo3d.runtime.streaming.program import Program
 from pseudo3d.weights import load
@@ -89,6 +89,7 @@ class Stream:
             size=None,
             pooled=pooled,
             kept=((),) * self._program.keeps,
+            period=self.period,
         )
 
     @torch.inference_mode()
@@ -115,6 +116,7 @@ class Stream:
             size=(chunk.shape[3], chunk.shape[4]),
             pooled=pooled,
             kept=kept,
+            period=self.period,
         )
         return (self._logits(pooled, counted) if counted[0] else None), state
 
@@ -151,13 +153,17 @@ class Stream:
 
     def _check_state(self, state: StreamState) -> None:
         if state.owner != self._owner:
+            why = "a stream goes on with the weights, precision and memory it began with"
+            if state.period is None:
+                why = "it was saved by an older version, which noted the classifier's weights only"
             raise Pseudo3dError(
-                f"a state of {state.owner!r} was given to {self._owner!r}; a stream goes on with "
-                "the weights, precision and memory it began with. Begin anew with start()."
+                f"a state of {state.owner!r} was given to {self._owner!r}; {why}. Begin anew with "
+                "start()."
             )
 
     def _check_frames(self, chunk: Tensor, given: Tensor, state: StreamState) -> None:
         self._check_state(state)
+        check_floats(given, "frames")
         shape, wanted = tuple(given.shape), self.cfg.in_channels
         if chunk.ndim != 5 or chunk.shape[1] != wanted or min(shape) < 1:
             raise Pseudo3dError(
@@ -213,7 +219,10 @@ def _check(net: Network) -> None:
 
 
 def _fingerprint(net: Network, precision: str, recent: int | None) -> str:
-    """Tells states of one network from those of another."""
-    weights = b"".join(p.detach().float().numpy().tobytes() for p in net.head.parameters())
-    text = f"{net.cfg}|{precision}|{recent}".encode()
-    return f"{net.name or type(net).__name__}-{hashlib.sha256(text + weights).hexdigest()[:12]}"
+    """Tells states of one network from those of another, by every weight and statistic."""
+    found = hashlib.sha256(f"{net.cfg}|{precision}|{recent}".encode())
+    for name, value in net.state_dict().items():
+        if value.is_floating_point():  # batch norm's counts of batches change no answer
+            found.update(name.encode())
+            found.update(value.float().contiguous().numpy())
+    return f"{net.name or type(net).__name__}-{found.hexdigest()[:12]}"

@@ -31,6 +31,7 @@ class StreamState:
     size: tuple[int, int] | None  # of the frames, (height, width)
     pooled: Tensor  # features: their sum (N, F, 1), or the latest (N, F, T)
     kept: tuple[Rope, ...]  # what the layers still need
+    period: int | None  # frames after which every layer has stepped; None in older files
 
     @property
     def frames(self) -> int:
@@ -70,6 +71,7 @@ class StreamState:
             "counted": self.counted,
             "size": self.size,
             "keeps": len(self.kept),
+            "period": self.period,
         }
         write_file(Path(path), sealed(tensors, {METADATA_KEY: json.dumps(about)}))
 
@@ -96,6 +98,7 @@ class StreamState:
                 size=tuple(about["size"]) if about["size"] else None,
                 pooled=tensors["pooled"],
                 kept=tuple(() if t is None else (dense(t),) for t in kept),
+                period=about.get("period"),
             )
         except (KeyError, TypeError, json.JSONDecodeError) as err:
             raise WeightsError(f"{path}: damaged ({err}); save the stream again") from err
@@ -130,6 +133,7 @@ class StreamState:
             size=first.size,
             pooled=torch.cat([state.pooled for state in states]),
             kept=tuple(_stacked(own) for own in zip(*(s.kept for s in states), strict=True)),
+            period=first.period,
         )
 
     def split(self) -> list["StreamState"]:
@@ -142,6 +146,7 @@ class StreamState:
                 size=self.size,
                 pooled=self.pooled[i : i + 1].clone(),
                 kept=tuple(tuple(_one(t, i) for t in rope) for rope in self.kept),
+                period=self.period,
             )
             for i in range(self.streams)
         ]
@@ -158,6 +163,8 @@ def _stacked(own: tuple[Rope, ...]) -> Rope:
 
 
 def _form(state: StreamState) -> tuple[Any, ...]:
-    """What must agree: the beginning, the features kept, and the frames each layer waits with."""
+    """What must agree: the beginning, the phase, the features kept, what each layer waits with."""
+    seen = state.seen[0]
+    phase = seen if state.period is None else seen % state.period  # some layers keep nothing
     kept = tuple((length(rope), *(tuple(t.shape[1:2]) for t in rope[:1])) for rope in state.kept)
-    return state.seen[0] == 0, state.pooled.shape[1:], kept
+    return seen == 0, phase, state.pooled.shape[1:], kept

@@ -18,6 +18,7 @@ from pseudo3d.models.p3d import check_body, check_head
 from pseudo3d.models.registry import register
 from pseudo3d.nn.blocks import initialize
 from pseudo3d.nn.conv import Triple
+from pseudo3d.nn.factor import Split, split
 from pseudo3d.nn.forms import SpaceThenTime
 from pseudo3d.nn.stem import Stem, StemSpec
 
@@ -37,6 +38,7 @@ class LightConfig:
     in_channels: int = 3
     num_classes: int = 400
     dropout: float = 0.3
+    ranks: tuple[Split, ...] = ()  # convolutions as pairs, from factorize()
 
     def __post_init__(self) -> None:
         stages = len(self.depths)
@@ -69,6 +71,7 @@ class Light(Network):
             self.stages.append(nn.Sequential(*blocks))
         self.dropout = nn.Dropout(cfg.dropout)
         self.head = nn.Linear(cin, cfg.num_classes)
+        split(self, cfg.ranks)
         initialize(self)
         for module in self.modules():
             if isinstance(module, SpaceThenTime):

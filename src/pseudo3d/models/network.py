@@ -87,8 +87,9 @@ def check_clip(x: Tensor, channels: int) -> None:
     """Refuse what is no clip of `channels` channels, naming the likely slip.
 
     Raises:
-        Pseudo3dError: wrong number of axes, wrong channels, an empty axis.
+        Pseudo3dError: wrong number of axes, wrong channels, an empty axis, whole numbers.
     """
+    check_floats(x, "clip")
     shape = tuple(x.shape)
     if len(shape) != 5:
         hint = " Add the batch axis: clip[None]." if len(shape) == 4 else ""
@@ -108,6 +109,19 @@ def check_clip(x: Tensor, channels: int) -> None:
         )
     if min(shape[2:]) < 1:
         raise Pseudo3dError(f"clip has shape {shape}: time, height and width must be at least 1")
+
+
+def check_floats(x: Tensor, what: str) -> None:
+    """Refuse frames as read: the faster forms would compute with them, and answer nonsense.
+
+    Raises:
+        Pseudo3dError: whole numbers.
+    """
+    if not x.is_floating_point():
+        kind = str(x.dtype).removeprefix("torch.")
+        raise Pseudo3dError(
+            f"{what} of {kind}; wanted float, as `net.card.preprocessing.normalize` gives"
+        )
 
 
 torch.fx.wrap("check_clip")  # one step of a traced network; it needs a real clip

@@ -20,6 +20,7 @@ from pseudo3d.models.p3d import check_body, check_head
 from pseudo3d.models.registry import register
 from pseudo3d.nn.blocks import Basic, Mix, PairSpec, initialize, norm
 from pseudo3d.nn.conv import Conv3d, Triple
+from pseudo3d.nn.factor import Split, split
 from pseudo3d.nn.stem import MaxPool, Stem, StemSpec
 
 _COARSE = 2.0  # an axis waits while its voxels are this much longer than the shortest
@@ -37,6 +38,7 @@ class UNetConfig:
     in_channels: int = 1
     num_classes: int = 2  # labels, the background among them
     dropout: float = 0.0
+    ranks: tuple[Split, ...] = ()  # convolutions as pairs, from factorize()
 
     def __post_init__(self) -> None:
         levels = len(self.widths)
@@ -87,6 +89,7 @@ class UNet(Network):
             cin = width
         self.dropout = nn.Dropout(cfg.dropout)
         self.head = nn.Linear(cin, cfg.num_classes)
+        split(self, cfg.ranks)
         initialize(self)
 
     def feature_map(self, x: Float[Tensor, "n c d h w"]) -> Float[Tensor, "n f d h w"]:

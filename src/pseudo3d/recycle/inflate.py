@@ -200,9 +200,10 @@ def _compare(net: Network, state: Mapping[str, Tensor], space: Space) -> float:
         pool=space.pool,
     )
     plain = _unshifted(net) if _shifts(net) else net
-    training = plain.training
+    modes = [(module, module.training) for module in plain.modules()]
     got = plain.eval().features(frames[:, :, None])
-    plain.train(training)
+    for module, training in modes:  # one by one: batch norms may be frozen in a training net
+        module.training = training
     return float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12))
 
 

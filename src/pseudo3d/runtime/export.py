@@ -179,6 +179,7 @@ def draft(out: Path) -> Iterator[Path]:
     """
     folder = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
+        shutil.rmtree(folder, ignore_errors=True)  # of a killed run that had this process's number
         folder.mkdir(parents=True)
         yield folder / out.name
         for file in sorted(folder.iterdir()):  # .bin before .xml

@@ -75,8 +75,9 @@ def fold(
     Shape:
         (N, C, T, H, W) -> (N, K), (N, F) or (N, F, T', H', W')
     """
+    net = deepcopy(net)  # tracing changes what every thread reads of the network that is traced
     with torch.no_grad():
-        gm = deepcopy(fx.GraphModule(net, _trace(net, part))).double()
+        gm = fx.GraphModule(net, _trace(net, part)).double()
         for change in (_simplify, _fold_norm, _fold_factor, _fold_skip):
             for node in list(gm.graph.nodes):
                 change(gm, node)

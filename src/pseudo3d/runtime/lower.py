@@ -207,7 +207,9 @@ def _call(node: fx.Node) -> Step:
         args = fx.node.map_arg(node.args, lambda n: given[n])
         kwargs = fx.node.map_arg(node.kwargs, lambda n: given[n])
         if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)  # type: ignore[operator]  # a function, by its op
+            y = getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        else:
+            y = node.target(*args, **kwargs)  # type: ignore[operator]  # a function, by its op
+        return dense(y) if isinstance(y, Tensor) and y.ndim == 5 else y
 
     return run

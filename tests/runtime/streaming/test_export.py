@@ -57,6 +57,7 @@ def weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("to", "name"), [("onnx", "s.onnx"), ("openvino", "s.xml")])
 def test_an_exported_stream_equals_the_network_and_disturbs_no_other(weights, to, name, tmp_path):
     written = export_stream(weights, tmp_path / name, to, frames=4)
@@ -76,6 +77,8 @@ def test_an_exported_stream_equals_the_network_and_disturbs_no_other(weights, to
                 states[i] = after
                 seen = clip[:, :, : start + 4]
                 assert difference(network("release", True), seen, logits) < 1e-5
+    with pytest.raises(Pseudo3dError, match="frames of uint8; wanted float"):
+        stream.step(torch.zeros(1, 3, 4, 20, 24, dtype=torch.uint8), stream.start())
 
 
 KINDS = [("replicate", "onnx"), ("medical A", "openvino"), ("tsm online", "openvino")]

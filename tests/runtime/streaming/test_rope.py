@@ -3,6 +3,7 @@
 import torch
 
 from pseudo3d.runtime.streaming.rope import drop, entire, length, own, singles, take
+from pseudo3d.runtime.views import dense, frames
 
 
 def test_ropes():
@@ -19,3 +20,9 @@ def test_ropes():
     assert part.untyped_storage().nbytes() == part.nbytes
     (rest,) = drop((whole,), 4)
     assert rest.untyped_storage().nbytes() == rest.nbytes
+
+
+def test_frames_of_one_pixel_are_joined_in_channels_last_memory():
+    rope = tuple(dense(torch.randn(2, 3, 1, 1, 1)) for _ in range(4))
+    images = torch.stack([x[:, :, 0] for x in rope], 1).flatten(0, 1)
+    assert torch.equal(frames(entire(rope)), images)

@@ -6,7 +6,6 @@ noted when the file was written.
 """
 
 import json
-from copy import deepcopy
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ from pseudo3d.recycle.convert.options import Plan
 from pseudo3d.recycle.files import read_file, write_file
 from pseudo3d.recycle.foreign.kinds import shorten
 from pseudo3d.recycle.seal import sealed
+from pseudo3d.recycle.selftest import seeded_answer
 
 CONVERTED_KEY = "pseudo3d_converted"  # in the header, where checkpoints have `pseudo3d`
 _FORMAT = 1
@@ -147,11 +147,8 @@ def _fill(net: Converted, state: dict[str, Tensor], path: Path, header: dict[str
     net.load_state_dict(state)
 
 
-@torch.no_grad()
 def _answer(net: Converted, shape: list[int]) -> list[float]:
-    """The first numbers of the answer to a seeded clip, from a float32 copy on the CPU."""
-
-    clip = torch.randn(shape, generator=torch.Generator().manual_seed(_SEED))
-    leaves = tree_leaves(deepcopy(net).to("cpu", torch.float32).eval()(clip))
+    """The first numbers of the answer to a seeded clip."""
+    leaves = tree_leaves(seeded_answer(net, _SEED, shape))
     flat = torch.cat([y.flatten()[:16].float() for y in leaves if isinstance(y, Tensor)])
     return [float(v) for v in flat[:16]]

@@ -6,8 +6,10 @@ looks along time must know which frames belong together, and a `Clock` tells it.
 """
 
 import threading
+from collections import deque
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
@@ -16,31 +18,66 @@ from pseudo3d.errors import Pseudo3dError
 
 Layout = Literal["frames", "tokens", "tokens second"]  # where a layer keeps the batch of frames
 Head = Literal["mean", "frames"]
+Count = tuple[int, int]  # clips, frames of each
+_KEPT = 256  # forwards that parts may be computed again for
 
 
 class Clock:
     """How many clips, of how many frames, are under way: one count for every thread.
 
-    A thread that has none takes the latest one: autograd's own threads compute again what gradient
-    checkpointing has forgotten. Copies of a network (deepcopy, pickle) get a clock of their own,
-    shared by all their parts.
+    Gradient checkpointing computes parts again when their forward is over, in any of autograd's
+    threads, and other forwards may have been since. Autograd numbers what it will go back through,
+    so the number of the step it is at tells the forward. Copies of a network (deepcopy, pickle) get
+    a clock of their own, shared by all their parts.
     """
 
     def __init__(self) -> None:
         self._own = threading.local()
-        self._latest: tuple[int, int] | None = None
+        self._past: deque[tuple[range, Count]] = deque(maxlen=_KEPT)
 
     @property
-    def now(self) -> tuple[int, int] | None:
-        """(clips, frames of each); None before the first call."""
-        return getattr(self._own, "now", self._latest)
+    def now(self) -> Count | None:
+        """(clips, frames of each); None where nothing is under way.
 
-    @now.setter
-    def now(self, count: tuple[int, int]) -> None:
-        self._own.now = self._latest = count
+        Raises:
+            Pseudo3dError: a part is computed again, and for which forward cannot be told.
+        """
+        own: Count | None = getattr(self._own, "now", None)
+        if own is not None:
+            return own
+        step = torch._C._current_autograd_node()
+        if step is None:
+            return None
+        number = step._sequence_nr()
+        found = {count for numbers, count in self._past if number in numbers}
+        if len(found) != 1:
+            told = ", ".join(f"{n} x {t}" for n, t in sorted(found)) or f"none of the last {_KEPT}"
+            raise Pseudo3dError(
+                "gradient checkpointing computes a part again, and it cannot be told for which "
+                f"forward (clips x frames: {told}); call backward() after each forward, in its "
+                "thread"
+            )
+        return found.pop()
+
+    def begin(self, count: Count) -> tuple[Count | None, int]:
+        """Enter a forward of this thread; gives what `end` wants."""
+        before = getattr(self._own, "now", None)
+        self._own.now = count
+        return before, _number()
+
+    def end(self, count: Count, begun: tuple[Count | None, int]) -> None:
+        """Leave it."""
+        self._own.now, first = begun
+        if (last := _number()) > first:
+            self._past.append((range(first, last), count))
 
     def __reduce__(self) -> Any:
         return Clock, ()
+
+
+def _number() -> int:
+    """Of the next step that autograd will go back through; none is counted while torch compiles."""
+    return 0 if torch.compiler.is_compiling() else torch._C._autograd._get_sequence_nr()
 
 
 class Timed(nn.Module):
@@ -57,12 +94,12 @@ class Timed(nn.Module):
 
     def clips(self, x: Tensor, layout: Layout = "frames") -> Float[Tensor, "n c t h w"]:
         """A batch of frames, or of their tokens, as clips."""
-        if self.clock.now is None:
+        if (now := self.clock.now) is None:
             raise Pseudo3dError(
                 "a part of a converted network was called outside of it; call the network on clips "
                 "(N, C, T, H, W)"
             )
-        n, t = self.clock.now
+        n, t = now
         frames = x.shape[1] if layout == "tokens second" else x.shape[0]
         if frames % n or (self.steady and frames != n * t):
             raise Pseudo3dError(
@@ -113,9 +150,14 @@ class Converted(nn.Module):
                 f"input has shape {shape}: {len(shape)} axes where a converted network takes 5, "
                 "(N, C, T, H, W); a batch of images (N, C, H, W) is images[:, :, None]"
             )
-        clips, length = shape[0], shape[2]
-        self.clock.now = (clips, length)
-        out = self.net(as_frames(x))
+        clips, length = count = shape[0], shape[2]
+        if clips < 1 or length < 1:
+            raise Pseudo3dError(f"input has shape {shape}; wanted a clip at least, and a frame")
+        begun = self.clock.begin(count)
+        try:
+            out = self.net(as_frames(x))
+        finally:
+            self.clock.end(count, begun)
         return tree_map_only(Tensor, lambda y: join(y, clips, self.head), out)
 
     def partners(self) -> dict[str, nn.Module]:

@@ -104,8 +104,9 @@ def _check(rank: Any, energy: float | None, speedup: float | None, cost: str) ->
     if len(named) != 1:
         what = " and ".join(f"{n}={given[n]!r}" for n in named) or "nothing"
         raise ValueError(f"got {what}; wanted exactly one of rank=, energy=, speedup=")
-    if isinstance(rank, int) and rank < 1:
-        raise ValueError(f"rank is {rank!r}; wanted 1 or more channels")
+    single = rank is not None and not isinstance(rank, Mapping)
+    if single and (type(rank) is not int or rank < 1):
+        raise ValueError(f"rank is {rank!r}; wanted 1 or more channels, or a dict of such by layer")
     if energy is not None and not 0 < energy <= 1:
         raise ValueError(f"energy is {energy!r}; wanted a share above 0 and at most 1")
     if speedup is not None and not speedup > 1:
@@ -148,7 +149,7 @@ def _study(
     """Everything that is known of a network before anything is chosen.
 
     Raises:
-        Pseudo3dError: `rank` names what is no layer to factorize.
+        Pseudo3dError: `rank` names what is no layer to factorize, or weights are not finite.
     """
     names, kept = find(net)
     if isinstance(rank, Mapping):
@@ -166,12 +167,29 @@ def _study(
             kept[name] = "the forward pass does not call it"
             del convs[name]
     moments = activations.gather(still, convs, clips) if clips else {}  # type: ignore[arg-type]
+    _check_finite(convs, moments)
     spectra = {
         name: {order: spectrum(conv, order, moments.get(name, {}).get(order)) for order in _ORDERS}  # type: ignore[arg-type]
         for name, conv in convs.items()
     }
     subject = Subject(net=still, convs=convs, spectra=spectra, uses=uses, example=example)  # type: ignore[arg-type]
     return subject, kept
+
+
+def _check_finite(convs: Mapping[str, Any], moments: Mapping[str, Any]) -> None:
+    """Refuse numbers that no pair is near to."""
+    for name, conv in convs.items():
+        if not bool(conv.weight.isfinite().all()):
+            raise Pseudo3dError(
+                f"{name}: its weights are not finite, so the training diverged; take weights of "
+                "before"
+            )
+        for seen in moments.get(name, {}).values():
+            if not bool(seen.total.isfinite().all()):
+                raise Pseudo3dError(
+                    f"{name}: what it sees of the clips is not finite; look at the clips, and at "
+                    "the weights of the layers before it"
+                )
 
 
 def _report(subject: Subject, net: nn.Module, choice: Choice, clock: Clock | None) -> Report:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,25 +53,27 @@ def by_rank(subject: Subject, rank: Ranks) -> Choice:
     """What was asked for, layer by layer; without an order, the one that loses less.
 
     Raises:
-        ValueError: a rank below 1, or no multiple of a layer's groups.
+        ValueError: no whole number of 1 or more, or no multiple of a layer's groups.
     """
     wanted = dict.fromkeys(subject.convs, rank) if isinstance(rank, int) else dict(rank)
     choice: Choice = {}
     for name, given in wanted.items():
         if name not in subject.convs:  # not called by the forward pass
             continue
-        orders: tuple[Order, ...] = ("space", "time")
-        if not isinstance(given, int):
-            orders, given = (given[0],), given[1]
         groups = subject.convs[name].groups
-        if isinstance(rank, int):
-            given = -(-given // groups) * groups
-        if given < 1 or given % groups or orders[0] not in ("space", "time"):
+        number: Any = given
+        orders: tuple[Any, ...] = ("space", "time")
+        if isinstance(given, tuple | list) and len(given) == 2:
+            orders, number = given[:1], given[1]
+        if type(number) is int and isinstance(rank, int):
+            number = -(-number // groups) * groups
+        fits = type(number) is int and number >= 1 and number % groups == 0
+        if not fits or orders[0] not in ("space", "time"):
             raise ValueError(
                 f"rank of {name!r} is {wanted[name]!r}; wanted a number of channels, a multiple of "
                 f"{groups}, or ('space' or 'time', such a number)"
             )
-        options = [subject.pair(name, order, given) for order in orders]
+        options = [subject.pair(name, order, number) for order in orders]
         choice[name] = min(options, key=lambda o: (o.error, o.cost))
     return choice
 

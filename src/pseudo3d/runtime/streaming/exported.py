@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pseudo3d.errors import Pseudo3dError, WeightsError, require
+from pseudo3d.models.network import check_floats
 from pseudo3d.runtime.artifact import METADATA_KEY
 from pseudo3d.runtime.openvino import check_precision, compile_options, openvino_core
 from pseudo3d.weights import Card
@@ -142,8 +143,9 @@ class ExportedStream:
         """Look at the next chunk of frames; the state given stays what it was.
 
         Raises:
-            Pseudo3dError: a chunk of another shape.
+            Pseudo3dError: a chunk of another shape, or of whole numbers.
         """
+        check_floats(frames, "frames")
         t, c, h, w = self.spec.chunk
         if tuple(frames.shape) != (1, c, t, h, w):
             raise Pseudo3dError(

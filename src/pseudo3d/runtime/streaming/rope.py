@@ -51,7 +51,8 @@ def entire(rope: Rope) -> Tensor | None:
 
 def whole(rope: Rope) -> Tensor:
     """All chunks as one; there is at least one."""
-    return rope[0] if len(rope) == 1 else torch.cat(rope, 2)
+    # of frames of one pixel `cat` cannot tell the layout, and takes the plain one
+    return rope[0] if len(rope) == 1 else dense(torch.cat(rope, 2))
 
 
 def singles(rope: Rope) -> Rope:
