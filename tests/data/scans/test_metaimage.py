@@ -32,6 +32,11 @@ def written(path, head):
         ("ElementType = MET_UCHAR\n", "", "its header lacks ElementType"),
         ("ElementDataFile = LOCAL\n", "", "wanted Name = value"),
         ("LOCAL", "x" * 2000, "wanted Name = value"),
+        ("LOCAL", "", "ElementDataFile is ''"),
+        ("LOCAL", "Fal%e", "ElementDataFile is 'Fal%e'"),
+        ("LOCAL", "s%s%n.raw 1 2 1", "or a pattern such as s%03d.raw 1 20 1"),
+        ("LOCAL", "s%d.raw 1 2 0", "or a pattern"),
+        ("LOCAL", "s%d.raw 3 2 1", "or a pattern"),
     ],
 )
 def test_a_damaged_header_is_told_before_itk_sees_it(tmp_path, old, new, told):
@@ -44,6 +49,10 @@ def test_headers_that_itk_writes_and_reads_are_taken(tmp_path):
     scan = read_scan(written(tmp_path / "a.mha", HEAD.replace("\n", "\r\n")))
     assert scan.array.flatten().tolist() == list(range(24))
     image = sitk.GetImageFromArray(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+    for i in (1, 2):
+        (tmp_path / f"s{i:03}.raw").write_bytes(bytes(range(12 * i - 12, 12 * i)))
+    series = read_scan(written(tmp_path / "s.mhd", HEAD.replace("LOCAL", "s%03d.raw 1 2 1")))
+    assert series.array.flatten().tolist() == list(range(24))
     image.SetMetaData("Comment", "of the left: h\u00fcfte = hip")
     for name in ("b.mha", "b.mhd"):
         sitk.WriteImage(image, str(tmp_path / name))

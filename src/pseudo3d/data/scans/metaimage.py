@@ -16,6 +16,8 @@ _VECTORS = {"DimSize", "ElementSpacing", "ElementSize", "Offset", "Origin", "Pos
             "CenterOfRotation"}  # fmt: skip
 _MATRICES = {"TransformMatrix", "Rotation", "Orientation"}
 _LAST = "ElementDataFile"
+# ITK prints numbers with a pattern as it stands, and divides by the step
+_PATTERN = re.compile(r"[^%\s]*%0?\d{0,2}[du][^%\s]*\s+(\d{1,6})\s+(\d{1,6})(\s+0*[1-9]\d{0,5})?")
 
 
 def header_fault(path: Path) -> str | None:
@@ -46,6 +48,8 @@ def _value_fault(name: str, value: str, fields: dict[str, str]) -> str | None:
         return f"NDims is {value!r}; wanted 2, 3 or 4"
     if name == "ElementType" and not re.fullmatch(r"MET_[A-Z0-9_]{1,40}", value):
         return f"ElementType is {value!r}; wanted a name such as MET_SHORT"
+    if name == _LAST:
+        return _data_fault(value)
     if name not in _VECTORS | _MATRICES:
         return None
     if "NDims" not in fields:
@@ -56,6 +60,16 @@ def _value_fault(name: str, value: str, fields: dict[str, str]) -> str | None:
     if len(numbers) != wanted or not all(map(math.isfinite, numbers)):
         return f"{name} is {value[:60]!r}; wanted {wanted} numbers"
     return None
+
+
+def _data_fault(value: str) -> str | None:
+    """Where the voxels are: LOCAL, LIST, a file, or a pattern with first and last number, step."""
+    if value and "%" not in value:
+        return None
+    pattern = _PATTERN.fullmatch(value)
+    if pattern is not None and int(pattern[1]) <= int(pattern[2]):
+        return None
+    return f"{_LAST} is {value[:60]!r}; wanted LOCAL, a file, or a pattern such as s%03d.raw 1 20 1"
 
 
 def _number(word: str) -> float:
