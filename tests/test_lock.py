@@ -144,3 +144,9 @@ def test_on_a_full_disk_the_lock_holds_without_a_name(tmp_path, monkeypatch):
         pytest.raises(Pseudo3dError, match="just starting"),
     ):
         pool.submit(sole(tmp_path).__enter__).result()
+
+
+def test_an_error_of_the_work_stays_what_it_is_in_nested_calls_too(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such video"), sole(tmp_path), sole(tmp_path):
+        raise FileNotFoundError("no such video")
+    assert list(tmp_path.iterdir()) == []

@@ -43,14 +43,15 @@ def sole(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         real = folder.resolve()
-        if real in _held and _held[real][1] == get_ident():
-            yield
-            return
-        fd = _take(real / LOCK)
+        nested = real in _held and _held[real][1] == get_ident()
+        fd = -1 if nested else _take(real / LOCK)
     except OSError as err:
         raise Pseudo3dError(
             f"{folder} cannot be written to: {err.strerror or err}; name another folder"
         ) from err
+    if nested:
+        yield
+        return
     _held[real] = fd, get_ident()
     try:
         with suppress(OSError):  # on a full disk the lock holds all the same, only nameless

@@ -212,7 +212,7 @@ def test_a_rule_reads_back_and_takes_changes(tmp_path):
         ({"smooth": -1}, "smooth is -1"),
         ({"shortest": float("inf")}, "shortest is inf"),
         ({"treshold": 0.5}, "Did you mean threshold"),
-        ({"threshold": "high"}, "wanted numbers"),
+        ({"threshold": "high"}, "wanted a number"),
     ],
 )
 def test_impossible_rules_are_refused(changes, words):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -15,8 +15,10 @@ from pseudo3d.errors import Pseudo3dError
 if TYPE_CHECKING:
     from pseudo3d.data.cache import FrameStore
     from pseudo3d.data.manifest import Manifest
+    from pseudo3d.engine.training.recipes import Recipe
     from pseudo3d.models.network import Network
 
+R = TypeVar("R", bound="Recipe")
 Progress = Callable[[int, int], None]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; default: all cores.")]
@@ -134,6 +136,33 @@ def key_values(pairs: list[str]) -> dict[str, Any]:
             value = text
         found[key.replace("-", "_")] = _tuples(value)
     return found
+
+
+def recipe_but(recipe: "R", changes: dict[str, Any], given: dict[str, Any], shape: type) -> "R":
+    """A recipe with the changes of the command line, of which `input.*` and `augment.*` are parts.
+
+    Args:
+        given: the input so far, fields of `shape`.
+    Raises:
+        Pseudo3dError: text for a switch or a number.
+        TypeError: no such field.
+    """
+    from dataclasses import replace
+
+    from pseudo3d.fields import refuse_text
+
+    plain: dict[str, Any] = {}
+    lit: dict[str, Any] = {}
+    for key, value in changes.items():
+        part, dot, name = key.partition(".")
+        into = {"input": given, "augment": lit}.get(part, plain) if dot else plain
+        into[key if into is plain else name] = value
+    refuse_text(type(recipe), plain)
+    refuse_text(type(recipe.augment), lit, "augment.")
+    refuse_text(shape, given, "input.")
+    if "epochs" in plain:
+        plain.setdefault("steps", None)  # a recipe's own would take the place of the epochs
+    return cast("R", recipe.but(**plain, input=given, augment=replace(recipe.augment, **lit)))
 
 
 def _tuples(value: Any) -> Any:

@@ -17,12 +17,19 @@ _SLOWER = 0.01  # of the learning rate of the training; a tenth loses points (gu
 def shorter(
     net: "Network", pre: Any, epochs: int, lr: float | None, changes: dict[str, Any]
 ) -> "Recipe":
-    """The recipe the network was trained with, slower and shorter; `cpu` if it does not say."""
+    """The recipe the network was trained with, slower and shorter; `cpu` if it does not say.
+
+    Raises:
+        Pseudo3dError: a change is text for a switch or a number.
+        TypeError: no such field.
+    """
     from dataclasses import fields
 
     from pseudo3d.data.transforms import Augment
     from pseudo3d.engine.training.recipes import Recipe, recipe
+    from pseudo3d.fields import refuse_text
 
+    refuse_text(Recipe, changes)
     how, told = recipe("cpu"), net.card.training.get("recipe")
     if told is not None:
         names = {f.name for f in fields(Recipe)} - {"augment", "input"}

@@ -19,6 +19,7 @@ from pseudo3d.engine.judge import known
 from pseudo3d.engine.predict import Prediction
 from pseudo3d.engine.windows import Windows
 from pseudo3d.errors import Pseudo3dError, unknown
+from pseudo3d.fields import refuse_text
 from pseudo3d.models.network import Network
 from pseudo3d.runtime.runner import Runner
 
@@ -95,6 +96,7 @@ class SegmentRule:
         new = dict(changes)
         if isinstance(given := new.get("background"), str | list | tuple):
             new["background"] = (given,) if isinstance(given, str) else tuple(map(str, given))
+        refuse_text(SegmentRule, new)
         try:
             return replace(self, **new)
         except TypeError as err:
@@ -105,9 +107,11 @@ class SegmentRule:
         return {**asdict(self), "background": list(self.background)}
 
 
-def read_rule(path: str | Path) -> SegmentRule:
+def read_rule(path: str | Path, base: SegmentRule | None = None) -> SegmentRule:
     """Read a rule from JSON, as `p3d evaluate --segments --tune` writes it.
 
+    Args:
+        base: has the values that the file does not name; None takes the usual ones.
     Raises:
         Pseudo3dError: the file cannot be read, or holds no rule.
     """
@@ -119,7 +123,7 @@ def read_rule(path: str | Path) -> SegmentRule:
         content = content.get("rule", content)
     if not isinstance(content, dict):
         raise Pseudo3dError(f"{path} holds no rule for segments: wanted names with values")
-    return SegmentRule().but(content)
+    return (base or SegmentRule()).but(content)
 
 
 def segment_windows(

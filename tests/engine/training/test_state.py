@@ -134,15 +134,25 @@ def test_figures_keep_whole_rows_from_before_the_state(tmp_path):
 class Pressed(Callback):
     """Ctrl-C, pressed at moments of a run."""
 
-    def __init__(self, *batches):
-        self.batches, self.seen = batches, []
+    def __init__(self, *batches, signal=signal.SIGINT):
+        self.batches, self.signal, self.seen = batches, signal, []
 
     def on_train_batch_end(self, trainer, module, *rest):
         self.seen.append(module.batches)
 
     def on_before_zero_grad(self, trainer, module, optimizer):
         for _ in range(self.batches.count(module.batches)):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(self.signal)
+
+
+class PressedWatching(Pressed):
+    """Ctrl-C, pressed while the watched part is looked at."""
+
+    def on_before_zero_grad(self, *_):
+        pass
+
+    def on_validation_epoch_start(self, trainer, module):
+        super().on_before_zero_grad(trainer, module, None)
 
 
 @pytest.fixture
@@ -151,17 +161,29 @@ def job(small, tmp_path):
     return Job(recipe=small, out=tmp_path / "run", checkpoint_every=50)
 
 
-def test_ctrl_c_lets_the_step_end_and_the_run_goes_on_from_it(
-    job, parts, store, fresh, tmp_path, caplog
+@pytest.mark.parametrize(
+    ("pressed", "batch"),
+    [
+        (Pressed(2), 2),
+        (Pressed(3), 3),  # the last step of an epoch: it is watched first
+        (PressedWatching(3), 3),
+        (Pressed(2, signal=signal.SIGTERM), 2),
+        (Pressed(3, signal=signal.SIGTERM), 3),
+        (PressedWatching(3, signal=signal.SIGTERM), 3),
+    ],
+)
+def test_a_run_asked_to_stop_lets_the_step_end_and_goes_on_from_it(
+    job, parts, store, fresh, tmp_path, caplog, pressed, batch
 ):
-    pressed, before = Pressed(2), signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(KeyboardInterrupt):
             train(fresh(), parts, store, job, [pressed])
     finally:
         signal.signal(signal.SIGINT, before)  # Lightning leaves it ignored
-    assert "Ctrl-C again stops at once" in caplog.text
-    assert step_of(job.out / LAST) == pressed.seen[-1] == 2
+    if pressed.signal == signal.SIGINT:
+        assert "Ctrl-C again stops at once" in caplog.text
+    assert step_of(job.out / LAST) == pressed.seen[-1] == batch
     resumed = Job(**{**vars(job), "resume": True})
     train(fresh(), parts, store, resumed)
     whole = Job(**{**vars(job), "out": tmp_path / "whole"})

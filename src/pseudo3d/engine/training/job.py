@@ -1,9 +1,13 @@
 """What a training run is asked for: how, where, and on which items."""
 
+import hashlib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from pseudo3d.data.manifest import Manifest
+from pseudo3d.data.manifest import Item, Manifest
 from pseudo3d.engine.training.distributed import Spread
 from pseudo3d.engine.training.recipes import Recipe
 from pseudo3d.errors import ManifestError
@@ -37,3 +41,48 @@ class Parts:
                 "the training part holds fewer than two classes; label at least two, or change "
                 "the split"
             )
+
+
+class Divided(Protocol):
+    """`Parts` of videos or of scans."""
+
+    @property
+    def train(self) -> Manifest: ...
+    @property
+    def val(self) -> Manifest | None: ...
+    @property
+    def held(self) -> Manifest | None: ...
+
+
+_FACTS = ("label", "group", "start", "end", "shard", "value", "array", "index")  # where it has them
+
+
+def digests(parts: Divided) -> dict[str, str | None]:
+    """A sha256 of the items of each part in their order; None of a part that there is not.
+
+    Files count by their place under the folder that holds all of them, so that data may be moved
+    as a whole, or named from another working folder.
+    """
+    named = {"train": parts.train, "val": parts.val, "test": parts.held}
+    listed = {name: part.items for name, part in named.items() if part is not None}
+    files = (file for items in listed.values() for item in items for file in _files(item))
+    try:
+        home = len(os.path.commonpath({file.parent for file in files}))
+    except ValueError:  # some are named by absolute paths, others by relative ones
+        home = 0
+    return {name: _digest(listed[name], home) if name in listed else None for name in named}
+
+
+def _files(item: Item) -> list[Path]:
+    """The item's file, and its mask."""
+    return [path for path in (item.path, getattr(item, "mask", None)) if path is not None]
+
+
+def _digest(items: Sequence[Item], home: int) -> str:
+    """Of the items, the first `home` characters of their files left out."""
+    found = hashlib.sha256()
+    for item in items:
+        files = [str(path)[home:].lstrip("/\\") for path in _files(item)]
+        facts = [getattr(item, fact, None) for fact in _FACTS]
+        found.update(repr((files, facts)).encode())
+    return found.hexdigest()

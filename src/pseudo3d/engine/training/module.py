@@ -181,4 +181,4 @@ class ClipTraining(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches = checkpoint["pseudo3d_batches"]
         self.sums = checkpoint.get("pseudo3d_sums", self.sums)  # not in states of earlier versions
-        self.sampler.epoch, self.sampler.skip = divmod(self.batches, len(self.sampler))
+        self.on_train_epoch_start()  # Lightning leaves it out where a run goes on

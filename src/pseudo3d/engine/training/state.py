@@ -14,8 +14,9 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from pseudo3d.errors import WeightsError
 from pseudo3d.recycle.files import write_file
@@ -27,54 +28,84 @@ _BLOCK = 2**20
 _log = logging.getLogger(__name__)
 
 
-class State(ModelCheckpoint):
+class State(Checkpoint):
     """Saves every few steps, and when a run is asked to stop (Ctrl-C, SIGTERM), which then ends.
 
     The first Ctrl-C lets the step it falls into end, so that the state is one that the undisturbed
     run has, too; the second one stops at once. Processes of a group are stopped by whoever started
-    them.
+    them. A state of an epoch's last step is written when the epoch's scores and figures are, too:
+    a run that goes on from it begins with the next epoch.
 
     Never saves after the last step: Lightning would resume to do nothing, not even average.
     """
 
     def __init__(self, out: Path, every: int) -> None:
-        super().__init__(
-            dirpath=out,
-            filename=Path(LAST).stem,
-            every_n_train_steps=every,
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        )
-        self._out, self._asked, self._steps = out, False, 0
+        self._out, self._every, self._asked, self._steps = out, every, False, 0
+        self._due = False  # by the number of steps
+        self._ended: dict[str, Any] | None = None  # the loops where an epoch's last step was done
         self._handler: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        super().on_train_start(trainer, pl_module)
         self._steps = trainer.global_step
         if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGINT, self._ask)
 
-    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
-        if trainer.global_step >= trainer.max_steps:
-            return
-        super().on_train_batch_end(trainer, *rest)
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
         stepped, self._steps = trainer.global_step != self._steps, trainer.global_step
-        alone = trainer.world_size == 1
-        if stepped and alone and (self._asked or trainer.received_sigterm):
-            trainer.save_checkpoint(self._out / LAST, weights_only=False)
-            raise KeyboardInterrupt
+        if not stepped or trainer.global_step >= trainer.max_steps:
+            return
+        self._due = trainer.global_step % self._every == 0
+        if pl_module.batches % len(pl_module.sampler) == 0:
+            self._ended = _loops(trainer)
+        else:
+            self._save(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if self._ended is not None:
+            self._save(trainer)
+            self._ended = None
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        if self._ended is not None and isinstance(exception, SIGTERMException):
+            self._write(trainer)  # Lightning ends before the next epoch starts
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: Any) -> None:
+        if self._ended is not None:
+            checkpoint["loops"]["fit_loop"] = self._ended
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        super().teardown(trainer, pl_module, stage)
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
             self._handler = None
+
+    def _save(self, trainer: Trainer) -> None:
+        """Save if it is time to, or if the run is to stop, which is then done."""
+        stop = trainer.world_size == 1 and (self._asked or trainer.received_sigterm)
+        if self._due or stop:
+            self._write(trainer)
+        if stop:
+            raise KeyboardInterrupt
+
+    def _write(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self._out / LAST, weights_only=False)
 
     def _ask(self, *_: object) -> None:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
         _log.warning("stopping after this step; Ctrl-C again stops at once")
+
+
+def _loops(trainer: Trainer) -> dict[str, Any]:
+    """How far Lightning's loops are, the number of epochs begun put right.
+
+    A run that was resumed at the end of an epoch is one behind with it, and resumed there again it
+    would miscount its epochs.
+    """
+    found = trainer.fit_loop.state_dict()
+    for count in found["epoch_progress"].values():
+        count["ready"] = count["started"] = count["processed"] + 1
+    return found
 
 
 class WholeFile(TorchCheckpointIO):

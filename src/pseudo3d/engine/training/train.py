@@ -6,10 +6,12 @@ until it is finished, `last.ckpt`. Several processes may share a run (`engine.di
 """
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from heapq import nlargest
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,12 +21,12 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from pseudo3d.data.cache import FrameStore
-from pseudo3d.data.manifest import Manifest, write_manifest
+from pseudo3d.data.manifest import Item, Manifest, write_manifest
 from pseudo3d.data.measure import measure
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.engine.training import record
 from pseudo3d.engine.training.distributed import World, first_alone, joined, whole
-from pseudo3d.engine.training.job import Job, Parts
+from pseudo3d.engine.training.job import Divided, Job, Parts, digests
 from pseudo3d.engine.training.loaders import loaders
 from pseudo3d.engine.training.module import ClipTraining
 from pseudo3d.engine.training.recipes import Recipe
@@ -39,6 +41,7 @@ from pseudo3d.weights import save
 
 WEIGHTS = "weights.safetensors"
 RUN = "run.json"
+_log = logging.getLogger(__name__)
 
 
 def plan_input(recipe: Recipe, parts: Parts, store: FrameStore) -> Preprocessing:
@@ -111,10 +114,11 @@ def _train(
     store.check_scale(pre.resize, pre.color == "gray")
     clips, watched = loaders(parts, store, job, pre, world)
     module = _module(net, job, pre, clips.batch_sampler, parts.train.classes)
+    run = describe(net, job, parts, pre)
     with first_alone(world):
-        begin(job, module, describe(net, job, pre), len(parts.train.items), world)
+        begin(job, module, run, len(parts.train.items), world)
         if world.first:
-            _write_run(job, parts, describe(net, job, pre))
+            _write_run(job, parts, run)
     trainer = build_trainer(job, module, world, has_val=watched is not None, callbacks=callbacks)
     fit(trainer, module, clips, watched, job)
     net = whole(net)
@@ -186,7 +190,7 @@ def _readable(manifest: Manifest, store: FrameStore) -> Manifest:
     return replace(manifest, items=good)
 
 
-def describe(net: Network, job: Job, pre: Preprocessing) -> dict[str, Any]:
+def describe(net: Network, job: Job, parts: Divided, pre: Preprocessing) -> dict[str, Any]:
     """What was asked for, as plain values."""
     run = {
         "model": net.name,
@@ -195,6 +199,8 @@ def describe(net: Network, job: Job, pre: Preprocessing) -> dict[str, Any]:
         "recipe": asdict(job.recipe),
         "preprocessing": pre.to_dict(),
         "teacher": None if job.teacher is None else str(job.teacher),
+        "classes": parts.train.classes,
+        "items": digests(parts),
     }
     return json.loads(json.dumps(run))
 
@@ -202,11 +208,21 @@ def describe(net: Network, job: Job, pre: Preprocessing) -> dict[str, Any]:
 def check_same(job: Job, run: dict[str, Any]) -> None:
     """An interrupted run goes on only as it was begun."""
     before = json.loads((job.out / RUN).read_text())
-    differ = [key for key in run if run[key] != before.get(key)]
-    if differ:
+    if "items" not in before:
+        _log.warning(
+            "%s was begun by an earlier version, which did not note what it is trained on; whether "
+            "the data are still the same is not checked",
+            job.out,
+        )
+        before |= {key: run[key] for key in ("classes", "items")}
+    differ = [key for key in run if key != "items" and run[key] != before.get(key)]
+    parts = [name for name, said in run["items"].items() if said != before["items"].get(name)]
+    if differ or parts:
+        named = ", ".join([*differ, *(f"{name} part of the data" for name in parts)])
         raise Pseudo3dError(
-            f"{job.out} holds an interrupted run with another {', '.join(differ)}; repeat the "
-            "command it was begun with, or give another --out"
+            f"{job.out} holds an interrupted run with another {named}; repeat the command it was "
+            "begun with, on the same readable files with the same labels, groups and order, or "
+            "give another --out"
         )
 
 
@@ -220,12 +236,25 @@ def _write_run(job: Job, parts: Parts, run: dict[str, Any]) -> None:
     write_file(job.out / RUN, json.dumps(run, indent=2).encode())
 
 
+def _seconds(items: Sequence[Item], store: FrameStore, most: int = 64) -> tuple[float, float]:
+    """Median and longest time that items take, spans as such, without reading them all.
+
+    Taken evenly from the list, which may be sorted by class, and of all known spans the longest.
+    """
+    count = min(most, len(items))
+    taken = [items[i * len(items) // count] for i in range(count)]
+    spans = [item for item in items if item.end is not None]
+    taken += nlargest(1, spans, key=lambda item: (item.end or 0.0) - (item.start or 0.0))
+    times = [store.read(item).times for item in taken]
+    lengths = [float(t[-1] - t[0]) for t in times]
+    return median(lengths[:count]), max(lengths)
+
+
 def _finish(
     net: Network, parts: Parts, pre: Preprocessing, job: Job, store: FrameStore, trainer: Trainer
 ) -> None:
     """Save the weights, then drop what only an unfinished run needs."""
-    taken = [store.read(item).times for item in parts.train.items[:64]]
-    lengths = [float(times[-1] - times[0]) for times in taken]  # of spans, not of files
+    typical, longest = _seconds(parts.train.items, store)
     training: dict[str, Any] = {
         "items": len(parts.train.items),
         "quarantined": sorted(str(path) for path in store.quarantined),
@@ -233,8 +262,8 @@ def _finish(
         "seed": job.seed,
         "teacher": None if job.teacher is None else job.teacher.name,
         "recipe": asdict(job.recipe),
-        "clip_seconds": round(median(lengths), 3),
-        "longest_seconds": round(max(lengths), 3),
+        "clip_seconds": round(typical, 3),
+        "longest_seconds": round(longest, 3),
     }
     scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
     save(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from torch.utils.data import DataLoader
 
@@ -18,6 +18,29 @@ from pseudo3d.engine.training.record import EpochRecord
 from pseudo3d.engine.training.state import LAST as LAST
 from pseudo3d.engine.training.state import State, WholeFile
 from pseudo3d.nn.syncnorm import synchronized
+
+
+class Averaging(EMAWeightAveraging):
+    """Averages weights; before the first ones are averaged, the network's own are the result.
+
+    Lightning's would put those of before the training in their place, at its end as well.
+    """
+
+    @property
+    def state_key(self) -> str:
+        return EMAWeightAveraging.__qualname__  # as in states of earlier versions
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._latest_update_step:
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._latest_update_step:
+            super().on_validation_epoch_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._latest_update_step:
+            super().on_train_end(trainer, pl_module)
 
 
 def build_trainer(
@@ -36,7 +59,7 @@ def build_trainer(
     if recipe.ema:
         decay = max(0.0, 1 - 1 / (recipe.ema * steps))
         after = max(1, steps // 10)
-        callbacks.append(EMAWeightAveraging(decay=decay, update_starting_at_step=after))
+        callbacks.append(Averaging(decay=decay, update_starting_at_step=after))
     if recipe.patience and has_val:
         callbacks.append(EarlyStopping("val_clip_hit@1", mode="max", patience=recipe.patience))
     return Trainer(

@@ -106,12 +106,13 @@ class VolumeTraining(ClipTraining):
         )
 
     def validation_step(self, batch: Batch, _: int) -> None:
+        truth = batch.labels.cpu()  # where scores are computed, and masks are blended
         if self.goal.task == "segment":
             found = slide(self.net, batch.clips[0], self.input).argmax(0)
-            self.seen.append((found, batch.labels[0]))
+            self.seen.append((found, truth[0]))
             return
-        logits = self.net(self.input.normalize(batch.clips)).float()
-        self.seen.append((logits.softmax(1) if logits.shape[1] > 1 else logits, batch.labels))
+        logits = self.net(self.input.normalize(batch.clips)).float().cpu()
+        self.seen.append((logits.softmax(1) if logits.shape[1] > 1 else logits, truth))
 
     def on_validation_epoch_end(self) -> None:
         self.log(WATCHED[self.goal.task], self.score(), prog_bar=True)
