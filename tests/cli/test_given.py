@@ -37,7 +37,8 @@ CASES = [
                               ("occlusion", "--no-check"), ("random", "--no-check"))
     ),
 ]  # fmt: skip
-VALUES = {"runtime": "torch", "precision": "fp32", "aim": "f1", "baseline": "blur", "memory": "2GB"}
+VALUES = {"runtime": "torch", "precision": "fp32", "aim": "f1", "baseline": "blur", "memory": "2GB",
+          "csv": "1.csv", "timeline": "1.png", "annotate": "1.mp4"}  # fmt: skip
 COMMANDS = typer.main.get_command(app).commands
 UNREADABLE = (Pseudo3dError, OSError)
 

@@ -67,14 +67,14 @@ def predict(
 ) -> None:
     """Recognize what happens in videos; a file that cannot be read does not stop the others."""
     use_threads(threads)
-    check_suffix("--csv", csv, ".csv")
-    check_suffix("--timeline", timeline, ".png")
-    check_suffix("--annotate", annotate, ".mp4", ".mkv", ".mov", ".avi")
     from pseudo3d.cli.scans.among import scans_among
     from pseudo3d.cli.scans.predict import predict_scans
 
     scans = scans_among(videos)
     refuse_idle(ctx, PREDICT, kind_of(videos, scans))
+    check_suffix("--csv", csv, ".csv")
+    check_suffix("--timeline", timeline, ".png")
+    check_suffix("--annotate", annotate, ".mp4", ".mkv", ".mov", ".avi")
     if scans:
         options: dict[str, Any] = {
             "precision": precision_on_torch(runtime, precision),

@@ -61,7 +61,8 @@ def test_scans_without_a_mask_and_masks_without_a_scan_are_named(tmp_path, caplo
         (tmp_path / folder).mkdir()
         for name in names:
             np.save(tmp_path / folder / f"{name}.npy", np.ones((2, 2, 2), np.uint8))
-    found = read_scans(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        found = read_scans(tmp_path)
     assert [item.path.name for item in found.items] == ["b.npy"]
     assert [p.name for p in found.skipped] == ["a.npy", "c.npy"]
     assert "images/a.npy, labels/c.npy" in caplog.text
