@@ -11,6 +11,7 @@ own, which may die; what it was given last is kept. Findings go to `--findings`.
 import argparse
 import hashlib
 import json
+import os
 import random
 import resource
 import subprocess
@@ -31,7 +32,7 @@ HANG = 10.0  # s of processor time
 STUCK = 120.0  # s by the clock in which nothing ends, on a machine that may be busy
 MEMORY = 2**30  # bytes on top of what the libraries hold
 LONGEST = 2**16  # bytes of an input
-SLICE = 240.0  # s of one process: atheris keeps what instrumented code compares, frames too
+ENOUGH = MEMORY // 4  # bytes that end a process: atheris keeps what instrumented code compares
 OURS = ("pseudo3d", "nibabel", "pydicom")  # whose branches are counted
 _WORDS = (0, 1, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1)
 
@@ -44,6 +45,7 @@ class Log:
         self.facts: dict[str, Any] = {"executions": 0, "slowest": 0.0, "found": {}, "peak": 0}
         self._told = 0.0
         self._base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self._start = held()
 
     def finding(self, key: str, data: bytes, text: str) -> None:
         """Keep the shortest input of each kind."""
@@ -71,6 +73,13 @@ class Log:
         self.facts["slowest"] = max(self.facts["slowest"], seconds)
         if time.monotonic() > self._told + 0.5:
             self.tell()
+            if held() > self._start + ENOUGH:
+                os._exit(0)  # another process goes on with the same corpus
+
+
+def held() -> int:
+    """Bytes of memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def judged(run: Callable[[Path, bytes], object], folder: Path, log: Log) -> Callable[[bytes], None]:
@@ -186,7 +195,7 @@ def fuzz(name: str, seconds: float, findings: Path, plain: bool) -> dict[str, An
     begun, worked = time.monotonic(), _children_worked()
     corpus = tempfile.TemporaryDirectory(prefix="p3d-corpus-", dir=_shared_memory())
     for number in range(1, 1000):
-        left = min(seconds - (time.monotonic() - begun), SLICE)
+        left = seconds - (time.monotonic() - begun)
         if left < 1:
             break
         with tempfile.TemporaryDirectory(prefix="p3d-fuzz-", dir=_shared_memory()) as folder:
