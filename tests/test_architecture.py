@@ -39,6 +39,7 @@ FORBIDDEN = {
     "serve": {"cli"},
     "cluster": {"cli"},
     "lock": {"nn", *LOWER, *UPPER, "*"},
+    "values": {"nn", *LOWER, *UPPER, "*"},
     "errors": {"nn", *LOWER, *UPPER, "*"},
 }
 

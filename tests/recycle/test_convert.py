@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 from pseudo3d.errors import Pseudo3dError
-from pseudo3d.recycle.convert import Converted, convert
+from pseudo3d.recycle.convert import Converted, convert, frames
 from recycle.nets2d import (
     BasicBlock,
     UNet,
@@ -242,6 +242,16 @@ def test_checkpointing_says_so_where_the_forward_cannot_be_told(net):
     other = in_threads(clip(8, 1), clip(4, 2))
     with pytest.raises(Pseudo3dError, match=r"\(clips x frames: 1 x 8, 2 x 4\); call backward"):
         gradients(net, other, use_reentrant=False)
+
+
+def test_without_what_is_private_to_torch_all_but_checkpointing_works(net, monkeypatch):
+    wanted = gradients(net, in_turn)
+    monkeypatch.setattr(frames, "_AT", None)
+    monkeypatch.setattr(frames, "_NEXT", None)
+    for name, grad in gradients(net, in_turn).items():
+        assert_close(grad, wanted[name])
+    with pytest.raises(Pseudo3dError, match="outside of it"):
+        gradients(net, in_turn, use_reentrant=False)
 
 
 @pytest.mark.slow

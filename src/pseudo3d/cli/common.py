@@ -149,7 +149,7 @@ def recipe_but(recipe: "R", changes: dict[str, Any], given: dict[str, Any], shap
     """
     from dataclasses import replace
 
-    from pseudo3d.fields import refuse_text
+    from pseudo3d.values import refuse_text
 
     plain: dict[str, Any] = {}
     lit: dict[str, Any] = {}

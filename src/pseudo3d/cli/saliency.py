@@ -170,11 +170,9 @@ def _check_moment(at: float, path: Path) -> None:
     Raises:
         Pseudo3dError: it is over by then.
     """
-    from pseudo3d.data.video import probe, stream_video
+    from pseudo3d.data.annotations import seconds_of
 
-    end = probe(path).duration
-    if not end:  # a file may not say
-        end = max(float(part.times[-1]) for part in stream_video(path, size=16))
+    end = seconds_of(path)
     if at > end:
         raise Pseudo3dError(f"--at is {at:g} s, {path} ends at {end:.3f} s: give a moment of it")
 

@@ -27,7 +27,7 @@ def shorter(
 
     from pseudo3d.data.transforms import Augment
     from pseudo3d.engine.training.recipes import Recipe, recipe
-    from pseudo3d.fields import refuse_text
+    from pseudo3d.values import refuse_text
 
     refuse_text(Recipe, changes)
     how, told = recipe("cpu"), net.card.training.get("recipe")

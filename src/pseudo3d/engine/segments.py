@@ -19,9 +19,9 @@ from pseudo3d.engine.judge import known
 from pseudo3d.engine.predict import Prediction
 from pseudo3d.engine.windows import Windows
 from pseudo3d.errors import Pseudo3dError, unknown
-from pseudo3d.fields import refuse_text
 from pseudo3d.models.network import Network
 from pseudo3d.runtime.runner import Runner
+from pseudo3d.values import refuse_text
 
 _SMOOTH = 0.25  # of a window's length
 _NEAR = 64  # windows beside a peak that are looked at first

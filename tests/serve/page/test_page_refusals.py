@@ -74,7 +74,8 @@ def test_heat_of_the_wrong_size_is_not_drawn(tab, film):
     assert page.inner_text("#found") == "waving 62.0 %"
 
 
-def test_an_explanation_that_fails_leaves_the_answer(tab, film):
+def explained_too_late(tab, film):
+    """A page with an answer, whose explanation took too long."""
     tab.service.predict = lambda query: (
         refusal(504, "timeout", "too long") if query["explain"] == "true" else (200, answer(), {})
     )
@@ -82,6 +83,11 @@ def test_an_explanation_that_fails_leaves_the_answer(tab, film):
     tab.shown(film)
     page.click("#explain")
     page.wait_for_selector("#file-error .error[data-code=timeout]")
+    return page
+
+
+def test_an_explanation_that_fails_leaves_the_answer(tab, film):
+    page = explained_too_late(tab, film)
     assert page.inner_text("#found") == "waving 62.0 %"
     assert page.is_enabled("#explain")
     tab.service.predict = lambda query: (200, answer(), {})
@@ -92,13 +98,7 @@ def test_an_explanation_that_fails_leaves_the_answer(tab, film):
 def test_what_went_wrong_with_one_files_explanation_stays_with_that_file(tab, film, tmp_path):
     other = tmp_path / "other.mp4"
     other.write_bytes(film.read_bytes())
-    tab.service.predict = lambda query: (
-        refusal(504, "timeout", "too long") if query["explain"] == "true" else (200, answer(), {})
-    )
-    page = tab.open()
-    tab.shown(film)
-    page.click("#explain")
-    page.wait_for_selector("#file-error .error[data-code=timeout]")
+    page = explained_too_late(tab, film)
     tab.shown(other)
     assert not page.locator("#file-error .error").count()
     page.click("#jobs button >> nth=0")

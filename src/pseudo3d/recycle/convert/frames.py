@@ -7,6 +7,7 @@ looks along time must know which frames belong together, and a `Clock` tells it.
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,9 @@ Layout = Literal["frames", "tokens", "tokens second"]  # where a layer keeps the
 Head = Literal["mean", "frames"]
 Count = tuple[int, int]  # clips, frames of each
 _KEPT = 256  # forwards that parts may be computed again for
+# Private to torch. Without them everything runs but what gradient checkpointing computes again.
+_AT: Callable[[], Any] | None = getattr(torch._C, "_current_autograd_node", None)
+_NEXT: Callable[[], int] | None = getattr(torch._C._autograd, "_get_sequence_nr", None)
 
 
 class Clock:
@@ -45,7 +49,7 @@ class Clock:
         own: Count | None = getattr(self._own, "now", None)
         if own is not None:
             return own
-        step = torch._C._current_autograd_node()
+        step = None if _AT is None else _AT()
         if step is None:
             return None
         number = step._sequence_nr()
@@ -77,7 +81,7 @@ class Clock:
 
 def _number() -> int:
     """Of the next step that autograd will go back through; none is counted while torch compiles."""
-    return 0 if torch.compiler.is_compiling() else torch._C._autograd._get_sequence_nr()
+    return 0 if _NEXT is None or torch.compiler.is_compiling() else _NEXT()
 
 
 class Timed(nn.Module):
