@@ -96,20 +96,20 @@ def predict(
     if cutting is not None:
         plan = cutting.windows(model, plan)
     found: list[Prediction] = []
-    more: dict[str, dict[str, Any]] = {}
-    failed: dict[Path, str] = {}
+    rows: list[dict[str, Any]] = []  # one per file, in order
     bar = json or not sys.stdout.isatty()  # else the printed answers show the progress
     with closing(_answers(model, files, plan, bar=bar)) as answers:
         for (file, result), name, film in zip(answers, names, films, strict=True):
             if isinstance(result, Exception):
-                failed[file] = str(result)
+                rows.append({"source": str(file), "error": str(result)})
                 note(f"error: {result}")
                 continue
             found.append(result)
+            rows.append(result.to_dict(top))
             _tell(result, None if json or cutting is not None else top)
             picture = _for(timeline, name, files)
             if cutting is not None:
-                more[result.source] = cutting.take(file, result, name, picture, json=json)
+                rows[-1] |= cutting.take(file, result, name, picture, json=json)
                 picture = None
             _pictures(result, file, picture, film)
     if csv is not None:
@@ -117,11 +117,8 @@ def predict(
     if cutting is not None:
         cutting.save()
     if json:
-        say_json(
-            [result.to_dict(top) | more.get(result.source, {}) for result in found]
-            + [{"source": str(file), "error": why} for file, why in failed.items()]
-        )
-    if failed:
+        say_json(rows)
+    if len(found) < len(rows):
         raise typer.Exit(1)
 
 

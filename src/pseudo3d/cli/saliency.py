@@ -179,8 +179,11 @@ def _check_moment(at: float, path: Path) -> None:
 
 def _scan(model: "Asked", path: Path, name: str, wish: Wish) -> dict[str, Any]:
     """The same of a scan."""
+    from pseudo3d.data.scans.write import refuse_theirs
     from pseudo3d.explain.scan_attribution import explain_scan, write_scan
 
+    if wish.out is not None:
+        refuse_theirs(wish.out / f"{name}_heat.nii.gz")
     found = explain_scan(model, path, target=wish.target, method=wish.method.value, how=wish.how)
     for line in found.notes:
         note(f"note: {path}: {line}")

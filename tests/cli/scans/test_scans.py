@@ -14,7 +14,7 @@ from pseudo3d.cli.scans.evaluate import ScanScoring, evaluate_scans
 from pseudo3d.cli.scans.predict import predict_scans
 from pseudo3d.cli.scans.train import ScanTraining, recipe_for, train_scans
 from pseudo3d.data.scans.manifest import read_scans
-from pseudo3d.data.scans.scan import scan_of
+from pseudo3d.data.scans.scan import ScanError, scan_of
 from pseudo3d.data.scans.write import write_like
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.features.featureset import FeatureSet
@@ -174,12 +174,25 @@ def test_a_mask_is_written_in_the_files_own_grid(masker, home, tmp_path):
     np.testing.assert_array_equal(mask.affine, scan.affine)
 
 
+def test_a_mask_drawn_by_hand_is_not_replaced(masker, home, tmp_path):
+    import nibabel
+
+    predict_scans(masker, [home / "2.nii.gz"], out=tmp_path)
+    predict_scans(masker, [home / "2.nii.gz"], out=tmp_path)  # its own files may be
+    ours = nibabel.load(tmp_path / "2_mask.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(ours.get_fdata(), ours.affine), tmp_path / "2_mask.nii.gz")
+    before = (tmp_path / "2_mask.nii.gz").read_bytes()
+    with pytest.raises(ScanError, match=r"2_mask\.nii\.gz was not written by p3d"):
+        predict_scans(masker, [home / "2.nii.gz"], out=tmp_path)
+    assert (tmp_path / "2_mask.nii.gz").read_bytes() == before
+
+
 def test_a_broken_file_does_not_stop_the_others(weights, home, tmp_path, capsys):
     (tmp_path / "broken.nii").write_bytes(b"no scan at all")
     failed = predict_scans(weights, [tmp_path / "broken.nii", home / "0.nii.gz"], json=True)
     told = json.loads(capsys.readouterr().out)
     assert list(failed) == [tmp_path / "broken.nii"]
-    assert [("error" in row) for row in told] == [False, True]
+    assert [("error" in row) for row in told] == [True, False]  # as they were given
 
 
 def test_scans_are_told_from_videos(home, tmp_path):

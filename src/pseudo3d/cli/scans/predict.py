@@ -31,17 +31,25 @@ def predict_scans(
         reading: `series`, `index` and `allow_nonuniform` of `read_scan`.
     Returns:
         What could not be read, and why.
+    Raises:
+        ScanError: a mask that p3d did not write lies where one would go.
     """
     from pseudo3d.data.scans.read import read_scan
+    from pseudo3d.data.scans.write import refuse_theirs
     from pseudo3d.engine.volumes.predict import predict_scan
     from pseudo3d.engine.volumes.ready import ready
 
     run, how = ready(weights, precision=precision), sliding(memory, overlap)
     if memory is not None and run.task != "segment":
         note(f"note: --memory bounds masks; the network was trained to {run.task}: no need of it")
+    names = unique_names(paths)
+    if out is not None:
+        for name in names:
+            refuse_theirs(out / f"{name}_mask.nii.gz")
+            refuse_theirs(out / f"{name}_heat.nii.gz")
     failed: dict[Path, str] = {}
-    told = []
-    for path, name in zip(paths, unique_names(paths), strict=True):
+    told: list[dict[str, Any]] = []
+    for path, name in zip(paths, names, strict=True):
         try:
             with progress_bar(path.name) as progress:
                 found = predict_scan(run, read_scan(path, **reading), how=how, progress=progress)
@@ -50,13 +58,14 @@ def predict_scans(
                     note(f"written: {file}")
         except (Pseudo3dError, OSError) as err:
             failed[path] = str(err)
+            told.append({"source": str(path), "error": str(err)})
             note(f"error: {err}")
             continue
         told.append(found.to_dict())
         if not json:
             tell_prediction(found)
     if json:
-        say_json([*told, *({"source": str(p), "error": why} for p, why in failed.items())])
+        say_json(told)
     return failed
 
 

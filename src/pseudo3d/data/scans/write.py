@@ -61,6 +61,24 @@ def write_like(
     return path
 
 
+def refuse_theirs(path: str | Path) -> None:
+    """Refuse to replace a NIfTI file that `write_like` did not write: a mask drawn by hand, say.
+
+    Raises:
+        ScanError: it exists, and does not say that it is from here.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    with Nifti(path).opened() as image:
+        said = bytes(image.header["descrip"].item()).rstrip(b"\0")
+    if said != SAID:
+        raise ScanError(
+            f"{path} was not written by p3d, or was changed since, and would be replaced; move it "
+            "or give another folder"
+        )
+
+
 def _small(values: np.ndarray) -> np.ndarray:
     """The smallest type NIfTI readers know that holds the values."""
     if values.dtype == np.bool_:
