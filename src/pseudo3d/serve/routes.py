@@ -1,7 +1,8 @@
 """What can be asked over HTTP."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pseudo3d.serve.service import Service
 
 Found = TypeVar("Found")
+Work = Callable[["Service", Upload], Coroutine[Any, Any, dict[str, Any]]]
 Top = Annotated[int, Query(ge=1, le=1000, description="Classes to list.")]
 _GONE = 499  # nobody reads it; for the metrics
 
@@ -91,11 +93,7 @@ def _add_uploads(app: "FastAPI", service: "Service") -> None:
         and `index` choose of a file with several.
         """
         asked = Asked(top=top, explain=explain, segments=segments, series=series, index=index)
-
-        async def work(upload: Upload) -> dict[str, Any]:
-            return await prediction(service, upload, asked)
-
-        return await _answered(service, request, work)
+        return await _answered(service, request, partial(prediction, asked=asked))
 
     @app.post(
         "/segments", summary="Start, end and label of what happens in a long video",
@@ -103,11 +101,7 @@ def _add_uploads(app: "FastAPI", service: "Service") -> None:
     )  # fmt: skip
     async def cut(request: Request) -> Response:
         """The stretches alone, without the windows they are made of."""
-
-        async def work(upload: Upload) -> dict[str, Any]:
-            return await segments(service, upload)
-
-        return await _answered(service, request, work)
+        return await _answered(service, request, segments)
 
     @app.post(
         "/features", summary="What a layer says of a video",
@@ -119,21 +113,18 @@ def _add_uploads(app: "FastAPI", service: "Service") -> None:
         windows: bool = False,
     ) -> Response:
         """The mean over all clips; with `windows`, one row per window."""
-
-        async def work(upload: Upload) -> dict[str, Any]:
-            return await features(service, upload, layer, windows=windows)
-
+        work = partial(features, layer=layer, windows=windows)
         return await _answered(service, request, work)
 
 
-async def _answered(service: "Service", request: Request, work: Any) -> Response:
-    """Take the upload, do the work, forget it when the client leaves."""
+async def _answered(service: "Service", request: Request, work: Work) -> Response:
+    """Take the upload, do the work with it, forget it when the client leaves."""
     how = service.settings
     async with (
         service.place(),
         uploaded(request, service.folder, how.limits.upload_bytes, how.idle) as upload,
     ):
-        found = await _while_there(service, request, work(upload))
+        found = await _while_there(service, request, work(service, upload))
     return Response(status_code=_GONE) if found is None else JSONResponse(found)
 
 
