@@ -123,7 +123,9 @@ def _input(pre: Any) -> str:
     text = f"{'x'.join(map(str, pre.size))} voxels"
     if pre.spacing is not None:
         text += f" of {' x '.join(f'{mm:g}' for mm in pre.spacing)} mm"
-    return f"{text}, window {pre.window}"
+    edges = pre.window
+    window = edges if isinstance(edges, str) else f"{edges[0]:g} to {edges[1]:g} HU"
+    return f"{text}, window {window}"
 
 
 def _scored(run: Path, found: Evaluation) -> Section:
