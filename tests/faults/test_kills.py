@@ -16,7 +16,8 @@ def run(tmp_path, *words):
     line = [sys.executable, str(SCRIPT), "--results", str(tmp_path), *map(str, words)]
     done = subprocess.run(line, capture_output=True, text=True, env=env, timeout=1200)
     assert done.returncode == 0, done.stderr
-    return {p.stem: list(csv.DictReader(p.open())) for p in tmp_path.glob("*.csv")}
+    tables = {p.stem: p.read_text().splitlines() for p in tmp_path.glob("*.csv")}
+    return {name: list(csv.DictReader(lines)) for name, lines in tables.items()}
 
 
 @pytest.mark.slow
