@@ -75,6 +75,7 @@ def test_mark_line_ends_blank_lines_spaces_and_more_columns_do_not_matter(folder
         ("path,label,end\na.mp4,x,inf\n", "row 2: end is 'inf'"),
         ("path,label,start,end\na.mp4,x,2,2\n", r"row 2: end 2\.0 s is not after start 2\.0"),
         ("path,label\na.mp4,x\nb,c.mp4,y\n", "row 3: 3 cells under 2 columns"),
+        ("path,label,Label\na.mp4,x,y\n", "the column 'label' twice"),
         ("path,label\na.mp4,\n", "row 2: empty label"),
         (
             "path,label,group,split\na.mp4,x,p1,train\nb.mp4,y,p1,test\nc.mp4,y,p2,test\n",

@@ -1,6 +1,7 @@
 """CSV tables with a header, read strictly: no cell is dropped or made up."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,15 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]
     """The names of the columns, in small letters, and each row with where it is.
 
     Raises:
-        ManifestError: no CSV in UTF-8, or a row with more or fewer cells than the header.
+        ManifestError: no CSV in UTF-8, two columns of one name, or a row with more or fewer cells
+            than the header.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = [name.strip().lower() for name in next(reader, [])]
+            if twice := [name for name, n in Counter(header).items() if name and n > 1]:
+                raise ManifestError(f"{path} has the column {twice[0]!r} twice; remove one")
             return header, list(_rows(path, header, reader))
     except (UnicodeDecodeError, csv.Error) as err:
         raise ManifestError(f"{path} is no CSV in UTF-8: {err}; save it as such") from err
