@@ -172,6 +172,44 @@ def test_a_diverged_network_is_not_written(saved):
     assert path.read_bytes() == before
 
 
+def test_a_network_changed_by_hand_is_not_written(tmp_path):
+    """Nobody could open it again."""
+    for change in (
+        lambda net: setattr(net, "head", torch.nn.Linear(net.head.in_features, 5)),
+        lambda net: setattr(net, "aux", torch.nn.Linear(2, 2)),
+    ):
+        net = tiny()
+        change(net)
+        with pytest.raises(WeightsError, match=r"changed by hand.*(1|2) (reshaped|extra).*num_cla"):
+            save(net, tmp_path / "x.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_card_says_survives_saving_again(saved):
+    _, path = saved
+    save(load(path), path)
+    card = load(path).card
+    assert (card.classes, card.preprocessing) == (CLASSES, GRAY)
+    assert (card.training, card.scores) == ({"epochs": 3}, {"val_top1": 0.5})
+    other = load(path)
+    with torch.no_grad():
+        other.head.weight.mul_(1.5)
+    save(other, path, classes=("x", "y", "z"))
+    card = load(path).card
+    assert card.classes == ("x", "y", "z")
+    assert card.scores == {}  # those were of other weights
+
+
+def test_the_default_type_has_no_say_in_loading(saved):
+    net, path = saved
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        back = load(path)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_close(back.state_dict(), net.state_dict(), rtol=0, atol=0)
+
+
 def test_only_networks_of_ours_are_written(tmp_path):
     with pytest.raises(WeightsError, match="a Linear cannot be saved"):
         save(torch.nn.Linear(2, 2), tmp_path / "x.safetensors")

@@ -23,8 +23,9 @@ from pseudo3d.recycle.card import Card as Card
 from pseudo3d.recycle.card import foreign_card
 from pseudo3d.recycle.files import METADATA_KEY, read_file, write_file
 from pseudo3d.recycle.files import read_state as read_state
+from pseudo3d.recycle.fit import check_fit, classes_fit, input_fits, misfits
 from pseudo3d.recycle.foreign.formats import as_in, understand
-from pseudo3d.recycle.foreign.kinds import Choices, Foreign, Report, shorten
+from pseudo3d.recycle.foreign.kinds import Choices, Foreign, Report
 from pseudo3d.recycle.published import catalog
 from pseudo3d.recycle.scale import input_scale
 from pseudo3d.recycle.seal import sealed
@@ -47,28 +48,39 @@ def save(
 ) -> Card:
     """Write a network with all that is needed to use it; the file changes as a whole or not at all.
 
+    What is not given is taken from `model.card` where it fits the network; scores only where the
+    weights are still those that had them.
+
     Args:
         classes: names of the labels, in the order of the logits.
         training, scores: anything JSON can hold.
     Raises:
-        WeightsError: not a network of `create_model`, things that do not fit together, a disk that
-            refuses.
+        WeightsError: not a network of `create_model` or one with layers of other sizes, things that
+            do not fit together, a disk that refuses.
     """
     path, name = Path(path), getattr(model, "name", None)
     if not isinstance(model, Network) or not isinstance(name, str):
         raise WeightsError(
             f"{path}: a {type(model).__name__} cannot be saved; wanted a network of create_model()"
         )
-    _check_fit(path, model, classes, preprocessing)
+    check_fit(path, model, classes, preprocessing)
+    self_test = _self_test(model, path)
+    before = model.card or Card(name=name, config={})
+    if classes is None and classes_fit(model, before.classes):
+        classes = before.classes
+    if preprocessing is None and input_fits(model, before.preprocessing):
+        preprocessing = before.preprocessing
+    if scores is None and before.self_test == self_test:
+        scores = before.scores
     card = Card(
         name=name,
         config=asdict(model.cfg),
         classes=tuple(classes) if classes is not None else None,
         preprocessing=preprocessing,
-        training=dict(training or {}),
+        training=dict(before.training if training is None else training),
         scores=dict(scores or {}),
         version=version("pseudo3d"),
-        self_test=_self_test(model, path),
+        self_test=self_test,
     )
     try:
         text = card.to_json()
@@ -77,23 +89,6 @@ def save(
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     write_file(path, sealed(tensors, {METADATA_KEY: text}))
     return card
-
-
-def _check_fit(
-    path: Path,
-    model: Network,
-    classes: tuple[str, ...] | None,
-    pre: Preprocessing | ScanPreprocessing | None,
-) -> None:
-    if classes is not None and len(classes) != model.cfg.num_classes:
-        raise WeightsError(
-            f"{path}: {len(classes)} class names for a network with {model.cfg.num_classes} classes"
-        )
-    if pre is not None and pre.channels != model.cfg.in_channels:
-        raise WeightsError(
-            f"{path}: preprocessing gives {pre.channels} channels, the network takes "
-            f"{model.cfg.in_channels}"
-        )
 
 
 def _logits(net: Network, seed: int, shape: list[int]) -> Tensor:
@@ -196,7 +191,7 @@ def _build(path: Path, state: dict[str, Tensor], text: str) -> Network:
 
 def _create(card: Card) -> Network:
     with torch.random.fork_rng(devices=[]):  # building draws numbers, not at the caller's cost
-        net = create_model(card.name, **card.config)
+        net = create_model(card.name, **card.config).float()  # whatever the default type is
     net.card = card
     return net
 
@@ -236,21 +231,8 @@ def _fill(
     ours = net.state_dict()
     headless = foreign is not None and foreign.headless
     fresh = tuple(k for k in ours if headless and k.startswith("head."))
-    reshaped = [
-        f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}"
-        for k, v in ours.items()
-        if k in state and state[k].shape != v.shape
-    ]
-    problems = {
-        "missing": [k for k in ours if k not in state and k not in fresh],
-        "extra": [k for k in state if k not in ours],
-        "reshaped": reshaped,
-    }
-    told = [f"{len(v)} {what}: {shorten(v)}" for what, v in problems.items() if v]
-    if told:
-        raise WeightsError(
-            f"{path}: does not fit {net.name}; {'; '.join(told)}. Nothing was loaded."
-        )
+    if told := misfits(state, ours, fresh):
+        raise WeightsError(f"{path}: does not fit {net.name}; {told}. Nothing was loaded.")
     net.load_state_dict(state, strict=not headless)
     return Report(
         source=f"{path} ({foreign.told if foreign else net.name})",

@@ -120,7 +120,7 @@ def meter() -> Callable[..., LightMeter]:
     def make(lights: dict[str, float], *, training: dict | None = None, **pre: Any) -> LightMeter:
         values = {"frames": 1, "resize": 16, "size": (16, 16), "scale": 1.0, **pre}
         values = {"mean": (0.0,) * 3, "std": (1.0,) * 3, **values}
-        return LightMeter(lights, Preprocessing(**values), training or {})
+        return LightMeter(lights, Preprocessing(**values), training or {}).eval()
 
     return make
 

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_scores_are_those_computed_by_hand(ramps, meter, views, batch):
     }
     assert told[-1] == (len(told), len(told))
     assert len(told) == -(-8 * views // batch)
-    assert not net.training
+    assert net.training  # as the caller left it
 
 
 def test_probabilities_of_the_views_are_averaged_not_their_logits(ramps, meter):
@@ -97,6 +98,31 @@ def test_hit_counts_the_labels_among_the_most_probable(classes, videos, seed):
         among = [k in row.topk(min(top, classes)).indices for row, k in zip(probs, labels)]  # noqa: B905
         assert found.hit(top) == pytest.approx(sum(among) / videos)
     assert found.confusion().sum() == videos
+
+
+def test_equal_probabilities_count_in_the_order_of_the_classes():
+    classes = 40
+    probs = torch.full((classes, classes), 1 / classes)
+    found = Evaluation(
+        protocol=Protocol(),
+        classes=tuple(map(str, range(classes))),
+        probs=probs,
+        labels=torch.arange(classes),
+        paths=(),
+        clip_hit1=0.0,
+    )
+    for top in (1, 5, 99):
+        among = torch.arange(classes) < top
+        assert found.hit(top) == pytest.approx(float(among.float().mean()))
+    last = replace(found, labels=torch.full((classes,), classes - 1))
+    assert last.hit(5) == 0.0
+    assert replace(found, labels=torch.full((classes,), 4)).hit(5) == 1.0
+
+
+def test_the_callers_random_numbers_are_left_alone(ramps, meter):
+    before = torch.random.get_rng_state()
+    evaluate(meter(LIGHTS), ramps, None, Protocol(views=2))
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_the_protocol_stands_beside_the_scores(ramps, meter):

@@ -54,6 +54,7 @@ class Counting(Network):
             name="count", config={}, classes=classes, preprocessing=prepare, training=training
         )
         self.seen = []
+        self.eval()  # what is in training is copied
 
     def forward(self, x):
         self.seen.append(x[0, :, :, 0, 0].clone())
@@ -225,7 +226,7 @@ def test_networks_that_take_no_camera_are_refused():
         Live.open(flow)
     scans = Counting({})
     scans.card = replace(scans.card, preprocessing=SimpleNamespace(channels=1))
-    with pytest.raises(Pseudo3dError, match="takes scans"):
+    with pytest.raises(Pseudo3dError, match="a network for scans"):
         Live.open(scans)
     with pytest.raises(TypeError, match=r"unknown mode: 'streams'\. Did you mean stream"):
         Live.open(Counting({}), mode="streams")

@@ -2,6 +2,8 @@
 
 import csv
 import threading
+from copy import deepcopy
+from dataclasses import replace
 from io import StringIO
 
 import av
@@ -15,6 +17,7 @@ from pseudo3d.data import pick
 from pseudo3d.data.cache import Frames, FrameStore
 from pseudo3d.data.manifest import Item, Manifest
 from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.data.video import write_video
 from pseudo3d.engine.evaluate import Protocol, evaluate
 from pseudo3d.engine.predict import Prediction, predict, predict_many
@@ -235,6 +238,84 @@ def test_a_network_without_a_card_and_a_missing_file_are_told(fresh, meter, tmp_
         predict(fresh(), lit(40))
     with pytest.raises((VideoError, FileNotFoundError), match=r"none\.mp4"):
         predict(meter(DAY), tmp_path / "none.mp4")
+
+
+@pytest.mark.parametrize("outputs", [1, 4, 5])
+def test_outputs_and_class_names_must_be_as_many(trained, outputs):
+    """Four outputs for two names were averaged in pairs."""
+    net = load(trained / "weights.safetensors")
+    net.head = torch.nn.Linear(net.head.in_features, outputs)
+    with pytest.raises(WeightsError, match=f"gives {outputs} numbers for 3 classes"):
+        predict(net, lit(40))
+
+
+def test_a_changed_network_gives_its_new_answers(trained):
+    """Also where sums and counts of writes stay the same: other order, other layers, other card."""
+    net, clip = load(trained / "weights.safetensors"), lit(40, 90, 200, each=10)
+
+    def turned(net):
+        for p in net.head.parameters():
+            p.data.copy_(p.data[[1, 2, 0]].clone())
+
+    def replaced(net):
+        net.head.weight = torch.nn.Parameter(net.head.weight.detach()[[1, 2, 0]])
+        net.head.bias = torch.nn.Parameter(net.head.bias.detach()[[1, 2, 0]])
+
+    def widened(net):
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm3d):
+                module.eps = 0.5
+
+    def hurried(net):
+        net.card = replace(net.card, training=SECOND)
+
+    before = predict(net, clip)
+    for change in (turned, replaced, widened, hurried):
+        change(net)
+        now, want = predict(net, clip), predict(deepcopy(net), clip)
+        assert now.window_probs.shape == want.window_probs.shape
+        assert now.window_probs == pytest.approx(want.window_probs, abs=1e-6)
+        assert (now.window_probs.shape, now.window_probs.tolist()) != (
+            before.window_probs.shape,
+            before.window_probs.tolist(),
+        )
+        before = now
+
+
+def test_a_network_for_scans_is_told_from_one_for_videos(meter, tmp_path):
+    net = meter(DAY)
+    net.card = replace(net.card, preprocessing=ScanPreprocessing(size=(8, 8, 8)))
+    with pytest.raises(WeightsError, match="is a network for scans"):
+        predict(net, lit(40))
+
+
+@pytest.mark.parametrize("fps", [0.0, -25.0, float("nan"), float("inf")])
+def test_frames_at_no_rate_are_refused(meter, fps):
+    """OpenCV says 0 for many cameras; windows then never ended."""
+    with pytest.raises(Pseudo3dError, match="wanted frames per second above 0"):
+        predict(meter(DAY), lit(40), fps=fps)
+
+
+def test_numbers_that_make_no_windows_are_refused(meter):
+    with pytest.raises(ValueError, match="batch is 0; wanted at least 1"):
+        predict_many(meter(DAY), [lit(40)], batch=0)
+    with pytest.raises(ValueError, match="seconds is nan"):
+        Windows(seconds=float("nan"))
+
+
+def test_what_is_no_video_does_not_stop_the_others(meter):
+    odd = np.zeros((3, 10, 16, 16), np.uint8)
+    (_, first), (_, second), (_, third) = predict_many(meter(DAY), [lit(40), odd, lit(200)])
+    assert (first.label, third.label) == ("night", "day")
+    assert isinstance(second, Pseudo3dError)
+    assert "a ndarray is no video" in str(second)
+
+
+def test_the_callers_mixed_precision_has_no_say(trained):
+    net, clip = load(trained / "weights.safetensors"), lit(40, 200, each=10)
+    want = predict(net, clip)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert predict(deepcopy(net), clip).probs == pytest.approx(want.probs, abs=1e-6)
 
 
 def test_items_with_a_span_are_cut_to_it(dawn, meter):

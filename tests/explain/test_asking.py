@@ -7,6 +7,7 @@ from torch import nn
 from explain.known_nets import Spotter, bright
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.explain.asking import BATCH, ask
+from pseudo3d.explain.attribution import explain
 from pseudo3d.models import create_model
 
 
@@ -23,7 +24,7 @@ class Says(nn.Module):
 
 def test_the_score_is_the_odds_of_the_probability():
     torch.manual_seed(0)
-    net = create_model("p3d_nano", num_classes=5, in_channels=1)
+    net = create_model("p3d_nano", num_classes=5, in_channels=1).eval()
     clips = torch.randn(BATCH + 3, 1, 4, 16, 16)
     question = ask(net, clips[0], 3)
     fast = question.scores(iter(clips))
@@ -64,3 +65,12 @@ def test_frames_that_answer_one_by_one_are_averaged():
     answers = torch.tensor([[[0.0, 2.0], [0.0, 4.0]]])
     question = ask(Says(answers), bright(), 1)
     assert question.scores([bright()]).tolist() == [3.0]
+
+
+def test_a_network_in_training_or_in_halves_is_left_as_it_is():
+    """A loop of training that asks what it looks at went on with its batch norms frozen."""
+    net = create_model("p3d_nano", num_classes=2, in_channels=1).train().bfloat16()
+    found = explain(net, torch.randn(1, 4, 16, 16), target=1, method="occlusion")
+    assert found.target == "1"
+    assert net.training
+    assert net.head.weight.dtype == torch.bfloat16

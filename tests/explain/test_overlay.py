@@ -8,6 +8,7 @@ from explain.known_nets import MOMENT, Spotter
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.video import read_video
 from pseudo3d.data.writer import write_video
+from pseudo3d.errors import VideoError
 from pseudo3d.explain.attribution import How, explain_span
 from pseudo3d.explain.overlay import frames_seen, story_of, write_film, write_pictures
 
@@ -53,6 +54,13 @@ def test_the_film_is_the_stretch_and_its_heat_comes_and_goes(film, found, tmp_pa
     assert abs(int(colored.argmax()) - moment) <= 1
     assert colored[0] < 0.3 * colored.max()
     assert colored[-1] < 0.3 * colored.max()
+
+
+def test_a_film_does_not_replace_its_video(film, found):
+    before = film.read_bytes()
+    with pytest.raises(VideoError, match="is the video itself"):
+        write_film(film, found, film.parent / "." / film.name)
+    assert film.read_bytes() == before
 
 
 def test_pictures_and_words_come_with_it(film, found, tmp_path):

@@ -1,12 +1,12 @@
 """What a run computes: two runs of one job over one list give the same rows."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pseudo3d.errors import Pseudo3dError, unknown
+from pseudo3d.runtime.identity import file_digest
 
 Task = Literal["predict", "features", "segments"]
 TABLES: dict[str, str] = {  # of each task
@@ -14,7 +14,6 @@ TABLES: dict[str, str] = {  # of each task
     "features": "features",
     "segments": "segments",
 }
-_BLOCK = 2**20  # bytes of a file read at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +94,9 @@ def identity_of(weights: str | Path) -> str:
         Pseudo3dError: it is not there.
     """
     path = Path(weights)
-    whole = hashlib.sha256()
-    parts = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".xml" else [path]
     try:
-        for part in parts:
-            with part.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    whole.update(block)
+        return file_digest(path)
     except OSError as err:
         raise Pseudo3dError(
             f"{path}: {err.strerror or err}; every machine of a run needs the weights at this path"
         ) from err
-    return whole.hexdigest()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import WeightsError
+from pseudo3d.models.modes import plain
 from pseudo3d.models.network import Network
+from pseudo3d.runtime.identity import weights_digest
 from pseudo3d.runtime.lower import optimize
 from pseudo3d.runtime.runner import Runner, open_runner
 
@@ -28,6 +31,11 @@ def known(model: Runner | Network) -> tuple[Preprocessing, tuple[str, ...]]:
         raise WeightsError(
             "the network does not say how its input is prepared and what its classes are called; "
             "load it from weights saved with both: save(net, path, classes=..., preprocessing=...)"
+        )
+    if not isinstance(card.preprocessing, Preprocessing):
+        raise WeightsError(
+            f"{card.name} is a network for scans, not for video; give one trained on videos, or "
+            "use predict_scan and evaluate_volumes (p3d predict and p3d evaluate take both)"
         )
     return card.preprocessing, tuple(card.classes)
 
@@ -54,7 +62,13 @@ class Judge:
             sizes = [self.batch] * (full // self.batch) + [1] * (len(clips) - full)
         parts = torch.split_with_sizes(clips, sizes)
         with torch.inference_mode():
-            return torch.cat([self._logits(part) for part in parts if len(part)]).softmax(1)
+            logits = torch.cat([self._logits(part) for part in parts if len(part)])
+        if logits.shape[1] != len(self.classes):
+            raise WeightsError(
+                f"the network gives {logits.shape[1]} numbers for {len(self.classes)} classes; its "
+                "head and its card do not go together"
+            )
+        return logits.softmax(1)
 
     def _logits(self, clips: Tensor) -> Tensor:
         if isinstance(self.run, Network):
@@ -74,19 +88,17 @@ def judge(model: Model, batch: int) -> Judge:
     pre, classes = known(run)
     if isinstance(run, Network):
         ours = run.name and _device(run).type == "cpu"
-        run = _optimized(run) if ours else run.eval()
+        run = _optimized(run) if ours else plain(run)
     return Judge(run=run, pre=pre, classes=classes, batch=batch)
 
 
-_made: WeakKeyDictionary[Network, tuple[list[float], Runner]] = WeakKeyDictionary()
+_made: WeakKeyDictionary[Network, tuple[tuple[Any, ...], Runner]] = WeakKeyDictionary()
 
 
 def _optimized(net: Network) -> Runner:
-    """The network made fast, made anew only when its weights have changed since the last call."""
-    values = [v for v in net.state_dict().values() if v.is_floating_point()]
-    now: list[float] = torch.stack([v.sum(dtype=torch.float64) for v in values]).tolist()
-    now += [0 if v.is_inference() else v._version for v in values]  # writes in place
-    before, fast = _made.get(net, ([], None))
+    """The network made fast, made anew only when weights, layers or card have changed since."""
+    now = (weights_digest(net), repr(net), net.card)
+    before, fast = _made.get(net, ((), None))
     if fast is None or before != now:
         fast = optimize(net)
         _made[net] = (now, fast)

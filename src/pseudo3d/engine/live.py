@@ -261,9 +261,7 @@ def _stream(net: Network | Runner, precision: Precision, memory: int) -> "Stream
 
 def _video_input(net: Network | Runner) -> Preprocessing:
     """How frames are prepared, of a network that takes frames of a camera."""
-    pre: Any = known(net)[0]
-    if not isinstance(pre, Preprocessing):
-        raise Pseudo3dError("the network takes scans, not video; give one trained on videos")
+    pre, _ = known(net)
     if pre.color == "flow":
         raise Pseudo3dError(
             "the network takes optical flow, which a camera does not give; use one trained on RGB"

@@ -1,6 +1,7 @@
 """Recognize what happens in a video: one answer, or a timeline over overlapping windows."""
 
 import csv
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -110,6 +111,7 @@ def predict(
         windows: how a long video is cut.
     Raises:
         VideoError: the video cannot be read.
+        FileNotFoundError: there is none.
         WeightsError: the network does not know its classes or its preprocessing.
     Example:
         >>> predict("run/weights.safetensors", "new.mp4").label
@@ -141,6 +143,8 @@ def predict_many(
     Raises:
         WeightsError: the network does not know its classes or its preprocessing.
     """
+    if batch < 1:
+        raise ValueError(f"batch is {batch!r}; wanted at least 1")
     ready = judge(model, batch)
     plan, trained = windows or Windows(), _trained_seconds(ready.run)
 
@@ -236,6 +240,10 @@ def _windows(
     """Read a source and cut it; last, what is wrong with its end."""
     if isinstance(source, Tensor):
         pieces = iter([_as_piece(source, pre, fps)])
+    elif not isinstance(source, str | Path):
+        raise Pseudo3dError(
+            f"a {type(source).__name__} is no video; wanted a path or frames as a torch.Tensor"
+        )
     else:
         path, gray = Path(source), pre.color == "gray"
         if pre.sampling == "uniform" and (index := index_file(path)) is not None:
@@ -263,6 +271,8 @@ def _as_piece(frames: Tensor, pre: Preprocessing, fps: float) -> Piece:
             f"frames have shape {tuple(frames.shape)} and type {frames.dtype}; wanted RGB bytes "
             "(3, T, H, W), torch.uint8"
         )
+    if not 0 < fps < math.inf:
+        raise Pseudo3dError(f"fps is {fps!r}; wanted frames per second above 0")
     scaled = resize(frames, pre.resize)
     if pre.color == "gray":
         weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1, 1)

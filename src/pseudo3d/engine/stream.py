@@ -18,6 +18,7 @@ from pseudo3d.engine.streamstate import StreamState
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models.network import Network, check_floats
 from pseudo3d.runtime.agree import difference
+from pseudo3d.runtime.inference import inference
 from pseudo3d.runtime.streaming.program import Program
 from pseudo3d.weights import load
 
@@ -92,7 +93,7 @@ class Stream:
             period=self.period,
         )
 
-    @torch.inference_mode()
+    @inference
     def step(
         self, frames: Float[Tensor, "n c h w"] | Float[Tensor, "n c t h w"], state: StreamState
     ) -> tuple[Float[Tensor, "n k"] | None, StreamState]:
@@ -120,7 +121,7 @@ class Stream:
         )
         return (self._logits(pooled, counted) if counted[0] else None), state
 
-    @torch.inference_mode()
+    @inference
     def decide(self, state: StreamState) -> Float[Tensor, "n k"]:
         """Logits as if the streams ended now: those of the whole clip so far, at any frame.
 

@@ -1,5 +1,6 @@
 """Cut a stream of frames into overlapping windows, in memory that does not grow with the video."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -48,7 +49,7 @@ class Windows:
     def __post_init__(self) -> None:
         for name in ("seconds", "hop", "views"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value!r}; wanted a positive number")
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pseudo3d.errors import Pseudo3dError, unknown
 from pseudo3d.features.layers import device_of
+from pseudo3d.models.modes import plain
 from pseudo3d.models.network import Network
 from pseudo3d.models.unet import UNet
 from pseudo3d.runtime.lower import Lowered, optimize
@@ -76,7 +77,12 @@ class Question:
 
 
 def opened(model: Asked) -> Program:
-    """The network itself, with gradients, or the program that an exported file holds."""
+    """The network itself, with gradients, or the program that an exported file holds.
+
+    One in training, or in another type than float32, is copied.
+    """
+    if isinstance(model, nn.Module):
+        return plain(model)
     if not isinstance(model, str | Path):
         return model
     if Path(model).suffix.lower() in (ONNX, OPENVINO):
@@ -90,8 +96,6 @@ def ask(model: Program, clip: Float[Tensor, "c t h w"], target: int | str | None
     Raises:
         Pseudo3dError: the network has no such class.
     """
-    if isinstance(model, nn.Module):
-        model.eval()
     with torch.no_grad():
         logits = model(clip[None].to(_device(model))).float().cpu()
     fast = cache(lambda: _fast(model))

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from pseudo3d.data.decode import NEAR
 from pseudo3d.data.sampling import nearest
 from pseudo3d.data.video import Video, probe, stream_video
+from pseudo3d.errors import VideoError
 from pseudo3d.explain.saliency import Attribution
 from pseudo3d.report.overlay import (
     Curves,
@@ -52,8 +53,11 @@ def write_film(path: str | Path, found: Attribution, out: str | Path) -> Path:
     Between the frames that the network saw, heat is interpolated in time. Sound is left out.
 
     Raises:
-        VideoError: the video cannot be read, or the film cannot be written.
+        VideoError: the video cannot be read, or the film cannot be written; or it would replace the
+            video.
     """
+    if Path(out).exists() and Path(out).samefile(path):
+        raise VideoError(f"{out} is the video itself and would be written over; give another place")
     info = probe(path)
     side = min(max(_LEAST, min(info.height, info.width)), _MOST)
     start, end = found.span or (0.0, None)

@@ -18,6 +18,7 @@ from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.writer import VideoWriter
 from pseudo3d.engine.judge import known
 from pseudo3d.errors import Pseudo3dError, unknown
+from pseudo3d.models.modes import plain
 from pseudo3d.models.network import Network
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -77,7 +78,7 @@ def imagine(
         raise Pseudo3dError(unknown("class of this network", label, classes))
     if pre.color == "flow":
         raise Pseudo3dError("the network takes optical flow; only frames (rgb, gray) can be drawn")
-    net, target, rng = net.eval(), classes.index(label), torch.Generator().manual_seed(how.seed)
+    net, target, rng = plain(net), classes.index(label), torch.Generator().manual_seed(how.seed)
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
     sizes = [tuple(max(_LEAST, round(side * o)) for side in pre.size) for o in how.octaves]
     shape = (1, 1 if pre.color == "gray" else 3, pre.frames, *sizes[0])

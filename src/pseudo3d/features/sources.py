@@ -1,6 +1,5 @@
 """What features come from: a checkpoint, a network, or the two yardsticks of a representation."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,9 @@ from pseudo3d.engine.judge import Model
 from pseudo3d.errors import Pseudo3dError, WeightsError, unknown
 from pseudo3d.features.layers import ENDS, Input, Pooling, Rows, device_of, rows_of
 from pseudo3d.models import create_model
+from pseudo3d.models.modes import plain
 from pseudo3d.models.network import Network
+from pseudo3d.runtime.identity import file_digest, weights_digest
 from pseudo3d.runtime.lower import Precision
 from pseudo3d.runtime.runner import TORCH, open_runner
 from pseudo3d.weights import load
@@ -131,15 +132,14 @@ def open_extractor(
 def _opened(model: Model) -> tuple[Any, str]:
     """A runner or a network, and what tells its weights from others."""
     if isinstance(model, Network):
-        return model, _hash(model)
+        return plain(model), weights_digest(model)
     if not isinstance(model, str | Path):
-        text = "" if model.card is None else model.card.to_json()  # with logits of its self-test
-        return model, hashlib.sha256((model.precision + text).encode()).hexdigest()[:16]
+        return model, f"{model.precision} {model.identity}"
     path = Path(model)
     if path.suffix.lower() in TORCH:
         net = load(path)
-        return net, _hash(net)
-    return open_runner(path), hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return net, weights_digest(net)
+    return open_runner(path), file_digest(path)[:16]
 
 
 def _fresh(text: str, channels: int) -> Network:
@@ -149,14 +149,6 @@ def _fresh(text: str, channels: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed or 0))
         return create_model(name, in_channels=channels, num_classes=2)
-
-
-def _hash(net: Network) -> str:
-    whole = hashlib.sha256()
-    for name, value in net.state_dict().items():
-        whole.update(name.encode())
-        whole.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return whole.hexdigest()[:16]
 
 
 def _pixels(layers: Sequence[str] | None, pre: Input) -> Extractor:

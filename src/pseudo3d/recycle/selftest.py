@@ -1,11 +1,11 @@
 """The self-test of a file: what its network answers to one seeded clip, wherever it is asked."""
 
-from copy import deepcopy
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
+
+from pseudo3d.models.modes import plain
 
 
 @torch.no_grad()
@@ -18,13 +18,4 @@ def seeded_answer(net: nn.Module, seed: int, shape: list[int]) -> Any:
     draw = torch.Generator().manual_seed(seed)
     clip = torch.randn(shape, generator=draw, dtype=torch.float32, device="cpu")
     with torch.autocast("cpu", enabled=False):
-        return _plain(net)(clip)
-
-
-def _plain(net: nn.Module) -> nn.Module:
-    """The network, or a copy where it is in another type, place or mode."""
-    numbers = (t for t in chain(net.parameters(), net.buffers()) if t.is_floating_point())
-    ready = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in numbers)
-    if ready and not any(module.training for module in net.modules()):
-        return net
-    return deepcopy(net).to("cpu", torch.float32).eval()
+        return plain(net, "cpu")(clip)

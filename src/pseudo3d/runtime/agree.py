@@ -2,14 +2,14 @@
 
 from copy import deepcopy
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pseudo3d.models.network import Network
+from pseudo3d.runtime.inference import inference
 
 
-@torch.inference_mode()
+@inference
 def difference(
     net: Network,
     clips: Float[Tensor, "n c t h w"],

@@ -5,6 +5,7 @@ No torch network is built here; torch only carries the numbers in and out.
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from pseudo3d.errors import Pseudo3dError, WeightsError, require
 from pseudo3d.models.network import check_clip
 from pseudo3d.runtime.flat import to_frames
+from pseudo3d.runtime.identity import file_digest
 from pseudo3d.runtime.openvino import check_precision, compile_options, openvino_core
 from pseudo3d.weights import Card
 
@@ -97,6 +99,11 @@ class Artifact:
 
     precision: str
 
+    @cached_property
+    def identity(self) -> str:
+        """Of the file's weights."""
+        return file_digest(self.path)[:16]
+
     def _open(self, precision: Literal["fp32", "bf16"] | None, threads: int | None) -> None:
         """Set `spec` and `precision` and make ready to run."""
         raise NotImplementedError
@@ -149,6 +156,11 @@ class Artifact:
 class OnnxArtifact(Artifact):
     """Runs an .onnx file with ONNX Runtime on the processor."""
 
+    @cached_property
+    def identity(self) -> str:
+        """Of the file's weights."""
+        return file_digest(self.path)[:16]
+
     def _open(self, precision: Literal["fp32", "bf16"] | None, threads: int | None) -> None:
         ort = require("onnxruntime", "export")
         options = ort.SessionOptions()
@@ -179,6 +191,11 @@ class OnnxArtifact(Artifact):
 
 class OpenVinoArtifact(Artifact):
     """Runs an .xml (with its .bin), or an .onnx, with OpenVINO on the processor."""
+
+    @cached_property
+    def identity(self) -> str:
+        """Of the file's weights."""
+        return file_digest(self.path)[:16]
 
     def _open(self, precision: Literal["fp32", "bf16"] | None, threads: int | None) -> None:
         core = openvino_core()

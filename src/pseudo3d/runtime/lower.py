@@ -18,6 +18,8 @@ from pseudo3d.models.network import Network, check_clip
 from pseudo3d.nn.stem import MaxPool
 from pseudo3d.runtime.agree import difference
 from pseudo3d.runtime.fold import check_foldable, fold
+from pseudo3d.runtime.identity import weights_digest
+from pseudo3d.runtime.inference import inference
 from pseudo3d.runtime.nodes import is_add, is_relu, module_of
 from pseudo3d.runtime.steps import Convolution, Step
 from pseudo3d.runtime.thin import every_nth
@@ -47,13 +49,13 @@ class Lowered:
 
     def __init__(self, net: Network, precision: Precision) -> None:
         self.name, self.card, self.cfg, self.precision = net.name, net.card, net.cfg, precision
-        self.per_voxel = net.per_voxel
+        self.per_voxel, self.identity = net.per_voxel, weights_digest(net)
         self._type = _TYPES[precision]
         gm = fold(net, "feature_map")
         self._lines = list(_lines(gm, Roots(gm), self._type))
         self._head = [p.detach().float().clone() for p in net.head.parameters()]
 
-    @torch.inference_mode()
+    @inference
     def feature_map(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f t2 h2 w2"]:
         """Activations of the last stage, in the precision that was chosen."""
         check_clip(x, self.cfg.in_channels)
@@ -65,12 +67,12 @@ class Lowered:
                 values[i] = None
         return values[-1]
 
-    @torch.inference_mode()
+    @inference
     def features(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f"]:
         """Representation before the classifier: mean over T, H, W."""
         return self.feature_map(x).mean((2, 3, 4), dtype=torch.float32)
 
-    @torch.inference_mode()
+    @inference
     def __call__(
         self, x: Float[Tensor, "n c t h w"]
     ) -> Float[Tensor, "n k"] | Float[Tensor, "n k t h w"]:

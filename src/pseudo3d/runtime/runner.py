@@ -17,7 +17,8 @@ TORCH, ONNX, OPENVINO = (".safetensors", ".pth", ".pt", ".tar"), ".onnx", ".xml"
 class Runner(Protocol):
     """Logits of clips, whatever computes them.
 
-    `card` says what the file says beside its weights; `precision` is fp32, bf16 or int8.
+    `card` says what the file says beside its weights; `precision` is fp32, bf16 or int8;
+    `identity` tells its weights from others.
     """
 
     @property
@@ -26,6 +27,8 @@ class Runner(Protocol):
     def card(self) -> Card | None: ...
     @property
     def precision(self) -> str: ...
+    @property
+    def identity(self) -> str: ...
     def __call__(self, clips: Float[Tensor, "n c t h w"], /) -> Float[Tensor, "n k"]: ...
 
 
