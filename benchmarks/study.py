@@ -65,7 +65,7 @@ def main() -> None:
             "milliseconds": round(row["milliseconds"], 3),
             "scores": " ".join(f"{score:.4f}" for score in row["scores"]),
             "mean": round(row["mean"], 4),
-            "standard_error": round(row["standard_error"], 4),
+            "standard_error": round(row["standard_error"] or 0.0, 4),
             "videos": found["plan"]["videos"]["test"],
             "train_seconds": round(row["train_seconds"], 1),
             "command": f"p3d study {name} --out FOLDER {words}",

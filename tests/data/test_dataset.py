@@ -64,6 +64,20 @@ def test_a_draw_is_a_clip_and_another_epoch_another_clip(pre):
     assert min(len(epochs), len(others), len(seeds)) >= 6
 
 
+def test_random_clips_follow_the_keys_of_the_items():
+    """So that a video's clips do not depend on where it stands in a list."""
+    one = dataset(DENSE, random=True)
+    other = ClipDataset(one.items, one.labels, one.store, one.spec, keys=[3, 2, 1, 0, 9, 9, 9])
+    for i in range(4):
+        assert torch.equal(other[Draw(i, 1)][0], one[Draw(3 - i, 1)][0])
+
+
+def test_reading_draws_nothing_from_the_callers_random_numbers():
+    before = torch.random.get_rng_state()
+    assert len(list(loader(dataset(), view_batches(7, 1, 3), 0))) == 3
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_evaluation_views_are_the_samplers_views():
     views = [dataset(UNIFORM, views=5)[Draw(0, v)][0] for v in range(5)]
     assert [numbers(v) for v in views[:2]] == [[2, 27, 52, 77], [7, 32, 57, 82]]

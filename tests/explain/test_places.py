@@ -62,7 +62,7 @@ def test_between_places_it_is_linear_and_at_the_ends_it_stays(places, step, star
 
 def test_layers_are_named_as_features_names_them(nets):
     clip = torch.zeros(1, 16, 64, 64)
-    assert find_layer(nets["p3d_tiny"], clip, "res3").places == (4, 16, 16)
+    assert find_layer(nets["p3d_tiny"], clip, "res3").places == (8, 16, 16)  # before the pool
     with pytest.raises(Pseudo3dError, match="res9"):
         find_layer(nets["p3d_tiny"], clip, "res9")
     with pytest.raises(Pseudo3dError, match="name a block or a stage"):

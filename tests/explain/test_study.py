@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from scipy.stats import sem
 
@@ -155,3 +156,21 @@ def test_findings_say_plainly_what_holds_and_what_does_not():
     assert mixed == "mixed (p mixed 78.0 ± 1.0 %) is WORSE than p B 80.0 ± 1.0 %"
     assert full.startswith("against full 3-D, mixed has -2.0 points")
     assert findings(made(other=0.5)) == []
+
+
+def test_one_seed_has_no_interval_and_gives_no_verdict(tmp_path):
+    means = {"flat": 0.5, "A": 0.7, "B": 0.8, "mixed": 0.6, "full": 0.7}
+    rows = [replace(row, scores=row.scores[:1]) for row in made(**means)]
+    assert all(np.isnan(row.error) for row in rows)
+    assert [row.to_dict()["standard_error"] for row in rows] == [None] * 5
+    json.dumps([row.to_dict() for row in rows], allow_nan=False)
+    assert rows[0].cells()[-2:] == ("", "1")
+    flat, mixed, full = findings(rows)
+    assert flat.endswith("(r (2-D) 49.0 % (one seed: no interval))")
+    assert mixed.endswith(": one seed cannot tell which is better")
+    assert "mixed has -10.0 points (one seed: no interval)" in full
+    text = "\n".join([flat, mixed, full, markdown(rows)])
+    assert not any(word in text for word in ("WORSE", "± 0", "nan", "within"))
+    some = [*rows[:3], *made(mixed=0.6)]  # one of them with two seeds is not enough
+    assert "one seed cannot tell" in findings(some)[1]
+    assert draw(rows, tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")

@@ -17,7 +17,9 @@ from pseudo3d.engine.windows import Windows
 from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
 from pseudo3d.features.extract import Extraction, extract
 from pseudo3d.features.featureset import FeatureSet
+from pseudo3d.features.layers import module_of
 from pseudo3d.features.sources import changed, default_input, input_of, mirrored, open_extractor
+from pseudo3d.models import create_model, list_models
 from pseudo3d.runtime.lower import optimize
 from pseudo3d.weights import load, save
 
@@ -57,8 +59,12 @@ def by_hand(net, clips):
         x = net.stem(PRE.normalize(clips))
         rows = {"stem": x}
         for i, stage in enumerate(net.stages):
-            rows[f"res{i + 2}a"] = stage[0](x)
-            rows[f"res{i + 2}"] = x = stage(x)
+            *blocks, pool = stage
+            rows[f"res{i + 2}a"] = blocks[0](x)
+            for block in blocks:
+                x = block(x)
+            rows[f"res{i + 2}"] = x
+            x = pool(x)
         rows = {name: y.mean((2, 3, 4)).numpy() for name, y in rows.items()}
         logits = net.head(x.mean((2, 3, 4)))
     ends = {"pool5": rows["res5"], "logits": logits.numpy(), "prob": logits.softmax(1).numpy()}
@@ -82,6 +88,37 @@ def test_every_layer_is_what_the_network_computes_there(weights, few):
     assert found.splits == tuple(item.split for item in few.items)
     assert all(not module._forward_hooks for module in net.modules())
     assert not net.head._forward_pre_hooks
+
+
+def test_a_stage_is_named_by_its_last_block_as_in_the_paper():
+    with torch.device("meta"):
+        net = create_model("p3d152", semantics="release")
+    assert module_of(net, "res4") is module_of(net, "res4b35") is net.stages[2][-2]
+    assert module_of(net, "res5") is module_of(net, "res5c") is net.stages[3][2]
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_what_follows_the_last_block_of_a_stage_computes_nothing_learned(name):
+    with torch.device("meta"):
+        net = create_model(name)
+    for i, stage in enumerate(net.stages):
+        last, parts = module_of(net, f"res{i + 2}"), list(stage)
+        after = [] if last is stage else parts[parts.index(last) + 1 :]
+        assert not any(list(part.parameters()) for part in after)
+
+
+def test_a_network_keeps_its_modes(weights, few):
+    net = load(weights)
+    ready = open_extractor(net, ["stem", "prob"])
+    net.train()  # an owner who asks in the middle of a training
+    norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm3d)]
+    norms[1].eval()  # frozen by its owner
+    before, means = [m.training for m in net.modules()], norms[0].running_mean.clone()
+    found = extract(ready, few, clips=2)
+    assert [m.training for m in net.modules()] == before
+    assert torch.equal(norms[0].running_mean, means)
+    plain = extract(load(weights), few, layers=["stem", "prob"], clips=2)
+    assert np.array_equal(found.layers["prob"], plain.layers["prob"])
 
 
 @pytest.mark.parametrize("clips", [3, 9])

@@ -125,7 +125,7 @@ def test_folds_keep_groups_whole_and_are_repeatable():
     assert sorted(seen) == list(range(60))
     alone = replace(features, groups=(None,) * 60)
     assert cross_validate(alone, 5).protocol.startswith("5 folds, videos kept whole")
-    assert units_of(alone) == alone.paths
+    assert len(set(units_of(alone))) == 60
 
 
 def test_layers_side_by_side_are_normalized_each_by_itself():
@@ -183,11 +183,58 @@ def test_the_interval_is_that_of_the_binomial_and_wider_for_groups():
     wide = bootstrap_interval(together, blocks)
     assert wide[1] - wide[0] > 2 * (high - low)
     assert bootstrap_interval(right, ["one"] * 400) == (low, high)
-    assert bootstrap_interval(np.ones(5, bool)) == (1.0, 1.0)
+    difference = right.astype(float) - right  # of two equal scores, and no share of anything
+    assert bootstrap_interval(difference) == (0.0, 0.0)
     score = leave_out(made(), "group")
     assert score.interval == bootstrap_interval(score.right, score.units)
     assert score.interval[0] < score.accuracy < score.interval[1]
     assert "bootstrap over 6 groups" in score.describe()
+
+
+def test_all_right_is_no_certainty():
+    assert bootstrap_interval(np.ones(8, bool)) == (pytest.approx(0.676, abs=1e-3), 1.0)
+    assert bootstrap_interval(np.zeros(8, bool)) == (0.0, pytest.approx(0.324, abs=1e-3))
+    two = bootstrap_interval(np.ones(8, bool), ["a"] * 4 + ["b"] * 4)
+    assert two == (pytest.approx(0.342, abs=1e-3), 1.0)  # two cases, not eight
+    features = made()
+    plain = np.eye(3, dtype=np.float32)[[CLASSES.index(k) for k in features.labels]]
+    score = leave_out(replace(features, layers={"pool5": plain}), "group")
+    assert score.accuracy == 1.0
+    assert 0.5 < score.interval[0] < 0.7
+
+
+def spans_of_one_file(features, rows, groups=(None, None)):
+    """The set with these two rows as spans of one file."""
+    paths, named = list(features.paths), list(features.groups)
+    spans = [(None, None)] * len(features)
+    for i, (row, group) in enumerate(zip(rows, groups, strict=True)):
+        paths[row], named[row], spans[row] = ("a/../v.mp4", "v.mp4")[i], group, (i, i + 1.0)
+    return replace(features, paths=tuple(paths), groups=tuple(named), spans=tuple(spans))
+
+
+def parts_of(features, rows):
+    """All but these rows without the test part; the test part and the second of the rows."""
+    test = [i for i, split in enumerate(features.splits) if split == "test" and i not in rows]
+    rest = [i for i in range(len(features)) if i not in test and i != rows[1]]
+    return features.select(rest), features.select([*test, rows[1]])
+
+
+@pytest.mark.parametrize("groups", [(None, None), ("p1", None), (None, "p0")])
+def test_spans_of_one_file_without_groups_are_not_parted(groups):
+    rows = (5, 0)  # of p1 and p0
+    features = spans_of_one_file(made(), rows, groups)
+    with pytest.raises(ManifestError, match=r"1 files without a group are in .*: v\.mp4"):
+        train_test(*parts_of(features, rows))
+    units = units_of(features)
+    assert units[5] == units[0]
+    assert len(set(units)) == 6 + (groups == (None, None))
+
+
+def test_spans_of_one_file_are_parted_where_their_groups_differ():
+    rows = (5, 0)
+    features = spans_of_one_file(made(), rows, ("p1", "p0"))
+    assert len(train_test(*parts_of(features, rows)).paths) == 9
+    assert units_of(features) == features.groups
 
 
 def test_classes_that_cannot_be_found_are_counted_as_wrong_and_named():

@@ -22,8 +22,11 @@ def layers_by_hand(path, net, clips):
         y = net.stem(x)
         maps = []
         for stage in net.stages:
-            y = stage(y)
-            maps.append(y.mean((2, 3, 4)))
+            *blocks, pool = stage
+            for block in blocks:
+                y = block(y)
+            maps.append(y.mean((2, 3, 4)))  # res4b35 is what block 35 gives, not the pool after it
+            y = pool(y)
         prob = net(x).softmax(1)
     return [v.double().mean(0).numpy() for v in (prob, maps[-1], maps[-1], maps[-2])]
 

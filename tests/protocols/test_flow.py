@@ -8,7 +8,7 @@ from sklearn.svm import LinearSVC
 
 from protocols.byhand import pool5_by_hand, probs_by_hand
 from pseudo3d.data.video import read_video
-from pseudo3d.protocols import flow, get
+from pseudo3d.protocols import flow, get, recognition
 from pseudo3d.protocols.miniature import CLASSES, film
 
 
@@ -42,6 +42,13 @@ def test_scores_of_two_streams_are_added(mini, net, monkeypatch, tmp_path, task)
     root = mini("ucf101")
     rgb, other = net(*CLASSES), net(*CLASSES, color="flow", seed=3)
     monkeypatch.setattr(flow, "dis", lambda: difference)
+    asked, plain = [], recognition.svm_scores
+
+    def noted(*given, fused):
+        asked.append(fused)
+        return plain(*given, fused=fused)
+
+    monkeypatch.setattr(recognition, "svm_scores", noted)
     from pseudo3d.weights import save
 
     path = tmp_path / "flow.safetensors"
@@ -73,6 +80,7 @@ def test_scores_of_two_streams_are_added(mini, net, monkeypatch, tmp_path, task)
     assert score.parts["1"]["video_hit@1"] == pytest.approx((scores.argmax(1) == truth).mean())
     assert "flow is OpenCV's DIS; the released flow network took TV-L1" in score.deviations
     assert "RGB + 1.5 x flow" in score.measured
+    assert asked == ([True, True] if task == "svm" else [])  # values to add, no answers
 
 
 def test_without_opencv_the_extra_is_named(tmp_path):

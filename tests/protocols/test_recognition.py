@@ -1,5 +1,8 @@
 """Each protocol's score on its miniature copy is that of a few independent lines."""
 
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -141,7 +144,7 @@ def test_hmdb51(mini, net):
 )
 def test_scenes_leave_one_video_out(mini, net, name, home):
     root, model = mini(name), net("x", "y")
-    score = get(name, clips=2).run(root, model, partial=True)
+    score = get(name, clips=2, resize=None).run(root, model, partial=True)
     files = sorted((root / home).rglob("*.avi"))
     x = np.array([pool5_by_hand(f, model, 2, mirror=True) for f in files])
     labels = np.array([f.parent.name for f in files])
@@ -149,11 +152,40 @@ def test_scenes_leave_one_video_out(mini, net, name, home):
     for i in range(len(files)):
         rest = np.arange(len(files)) != i
         fitted = SVC(kernel="linear").fit(x[rest], labels[rest])
-        values = fitted.decision_function(x[i : i + 1])[0]
-        right.append(fitted.classes_[values.argmax()] == labels[i])
+        right.append(fitted.predict(x[i : i + 1])[0] == labels[i])
     assert score.figures["video_hit@1"] == pytest.approx(np.mean(right))
     assert len(score.parts) == 9
     assert not any("mirror" in text or "normalize" in text for text in score.deviations)
+    assert "resize is None, the paper's is 160" in score.deviations
+
+
+def test_scenes_are_seen_as_the_authors_saw_them(mini, net):
+    """Short side 160, center crop 160, whatever the network was trained with."""
+    model = copy(net("x", "y"))
+    pre = replace(model.card.preprocessing, resize=182, size=(160, 160), frames=16)
+    model.card = replace(model.card, preprocessing=pre)
+    told = []
+    for resize in (160, 182):
+        score = get("yupenn", clips=1, resize=resize).run(mini("yupenn"), model, partial=True)
+        told.append([text for text in score.deviations if "160" in text])
+    assert told[0] == []
+    assert "resize is 182, the paper's is 160" in told[1]
+    assert "short side 182, center crop 160x160; the paper's 160, 160x160" in told[1]
+    own, other = (get("yupenn", resize=side)._extractor(model) for side in (None, 170))
+    assert (own.pre, other.pre) == (pre, replace(pre, resize=170))
+
+
+@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "folds"])
+def test_end_to_end_the_paper_cuts_160_of_182(mini, net, name):
+    model = copy(net(*CLASSES))
+    wanted = replace(model.card.preprocessing, resize=182, size=(160, 160), frames=16)
+    for pre, differs in ((wanted, False), (replace(wanted, resize=160), True)):
+        model.card = replace(model.card, preprocessing=pre)
+        how = get(name, task="end_to_end", clips=1)
+        told = how.run(mini(name), model, partial=True).deviations
+        cut = [text for text in told if text.startswith("short side")]
+        assert bool(cut) == differs
+        assert all(text.endswith("the paper's 182, 160x160") for text in cut)
 
 
 def test_kinetics(mini, net):
@@ -231,5 +263,7 @@ def test_folds_leave_one_group_out(mini, net):
     assert sorted(e.name for s in two.splits for e in s.test) == sorted(
         f.relative_to(root).as_posix() for f, _ in files
     )
+    alone = get("folds", clips=2, by="split").run(root, model)
+    assert set(alone.figures) == {"video_hit@1"}  # one split has no standard error
     given = get("folds", by="split").read(root)
     assert {e.group for e in given.splits[0].test} == {"c"}

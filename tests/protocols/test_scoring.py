@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+from sklearn.svm import SVC, LinearSVC
 
 from pseudo3d.protocols import get
 from pseudo3d.protocols.classify import reduced, svm_scores
@@ -28,7 +29,7 @@ def test_mean_precision_leaves_out_classes_without_a_video():
 
 def test_the_standard_error_is_that_of_a_sample():
     assert standard_error([0.5, 0.6, 0.7]) == pytest.approx(0.1 / np.sqrt(3))
-    assert standard_error([0.5]) == 0.0
+    assert np.isnan(standard_error([0.5]))
 
 
 def test_the_area_of_a_mean_curve():
@@ -65,6 +66,34 @@ def test_a_class_without_training_videos_is_never_answered():
     assert scores.shape == (50, 4)
     assert set(scores.argmax(1)) == {0, 1, 3}
     assert (scores[:, 2] < scores[:, [0, 1, 3]].min(1)).all()
+
+
+def clouds():
+    """Rows of many classes that overlap: votes of pairs are often equal."""
+    rng = np.random.default_rng(1)
+    x, labels = rng.normal(size=(60, 4)), np.arange(60) % 6
+    return x, labels, rng.normal(size=(400, 4))
+
+
+def test_the_answer_of_libsvm_is_its_own():
+    x, labels, test = clouds()
+    machine = SVC(kernel="linear").fit(x, labels)
+    plain, answers = machine.decision_function(test), machine.predict(test)
+    other = plain.argmax(1) != answers
+    assert other.sum() > 10  # equal votes, of which libsvm takes the first class
+    scores = svm_scores(x, np.eye(6, dtype=bool)[labels], test, 1.0, "libsvm")
+    assert (np.argsort(-scores, axis=1, kind="stable")[:, 0] == answers).all()
+    assert np.allclose(scores[~other], plain[~other])
+    assert np.abs(scores - plain).max() < 1  # less than a vote: the order of the others stays
+    fused = svm_scores(x, np.eye(6, dtype=bool)[labels], test, 1.0, "libsvm", fused=True)
+    assert np.allclose(fused, plain)
+
+
+def test_the_answer_of_liblinear_is_its_highest_value():
+    x, labels, test = clouds()
+    machine = LinearSVC(random_state=0, max_iter=10_000).fit(x, labels)
+    scores = svm_scores(x, np.eye(6, dtype=bool)[labels], test, 1.0, "liblinear")
+    assert np.array_equal(scores, machine.decision_function(test))
 
 
 def test_projections_know_the_training_rows_alone():

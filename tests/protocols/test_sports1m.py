@@ -1,6 +1,7 @@
 """Sports-1M: several labels, random clips, lists as they are on disks."""
 
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import torch
 
 from protocols.byhand import probs_by_hand
 from pseudo3d.data.video import read_video
+from pseudo3d.engine.judge import judge
 from pseudo3d.errors import ManifestError
 from pseudo3d.protocols import get
+from pseudo3d.protocols.looking import clip_probs
 
 SPORTS = ("boomerang", "archery", "curling", "judo", "rugby", "sumo")
 
@@ -47,9 +50,6 @@ def test_random_clips_are_real_clips_and_the_same_for_a_seed(mini, net):
     root, model = mini("sports1m"), net(*SPORTS)
     runs = [get("sports1m", clips=6, seed=s).run(root, model, partial=True) for s in (0, 0, 7)]
     assert runs[0] == runs[1]
-    from pseudo3d.engine.judge import judge
-    from pseudo3d.protocols.looking import clip_probs
-
     entry = next(e for e in get("sports1m").read(root).splits[0].test if e.path is not None)
     found = clip_probs(judge(model, 1), [entry], 6, random=True, seed=3)[0]
     frames = read_video(entry.path).frames.float()
@@ -59,6 +59,20 @@ def test_random_clips_are_real_clips_and_the_same_for_a_seed(mini, net):
     at = [int(np.abs(possible - row).max(1).argmin()) for row in found]
     assert np.abs(possible[at] - found).max() < 1e-4
     assert len(set(at)) > 2
+
+
+def test_random_clips_depend_on_the_video_and_not_on_the_rest_of_the_list(mini, net):
+    ready = judge(net(*SPORTS), 1)
+    entries = [e for e in get("sports1m").read(mini("sports1m")).splits[0].test if e.path]
+    first, second = entries[:2]
+    both, swapped, alone = (
+        clip_probs(ready, part, 6, random=True)
+        for part in ((first, second), (second, first), (second,))
+    )
+    assert np.allclose(both, swapped[::-1], atol=1e-5)
+    assert np.allclose(both[1], alone[0], atol=1e-5)
+    twin = replace(first, name="twin")  # another video of the same length
+    assert np.abs(clip_probs(ready, [twin], 6, random=True) - both[:1]).max() > 1e-3
 
 
 def test_shared_videos_can_be_left_out_and_other_lists_taken(mini):

@@ -54,12 +54,23 @@ class ClipSpec:
 
 
 class ClipDataset(Dataset):
-    """Clips (C, T, H, W) of bytes, by `Draw`; the same draw always gives the same clip."""
+    """Clips (C, T, H, W) of bytes, by `Draw`; the same draw always gives the same clip.
+
+    Args:
+        keys: a number of each item, on which its random clips depend; None: its place in the list.
+    """
 
     def __init__(
-        self, items: Sequence[Item], labels: Sequence[int], store: FrameStore, spec: ClipSpec
+        self,
+        items: Sequence[Item],
+        labels: Sequence[int],
+        store: FrameStore,
+        spec: ClipSpec,
+        *,
+        keys: Sequence[int] | None = None,
     ) -> None:
         self.items, self.labels, self.store, self.spec = items, labels, store, spec
+        self.keys = range(len(items)) if keys is None else keys
         self._last: tuple[int, list[Tensor]] = (-1, [])  # an item and its evaluation views
 
     def __len__(self) -> int:
@@ -71,7 +82,7 @@ class ClipDataset(Dataset):
 
     def _random(self, draw: Draw) -> Tensor:
         spec = self.spec
-        rng = generator(spec.seed, draw.view, draw.item)
+        rng = generator(spec.seed, draw.view, self.keys[draw.item])
         frames = self.store.read(self.items[draw.item])
         clip = frames.take(clip_indices(frames.times, spec, draw.view, rng))
         if spec.random_crop:
@@ -188,6 +199,7 @@ def loader(
         worker_init_fn=_one_thread,
         multiprocessing_context=method if workers > 0 else None,
         persistent_workers=workers > 0,
+        generator=generator(0),  # else it draws from the caller's; no clip depends on it
     )
 
 

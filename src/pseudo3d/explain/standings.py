@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from math import sqrt
+from math import isnan, nan, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,16 @@ class Standing:
 
     @property
     def error(self) -> float:
-        """Standard error of the mean over the seeds; 0 for a single one."""
+        """Standard error of the mean over the seeds; NaN for a single one, which cannot tell."""
         if len(self.scores) < 2:
-            return 0.0
+            return nan
         return statistics.stdev(self.scores) / sqrt(len(self.scores))
+
+    def __str__(self) -> str:
+        figure = f"{self.title} {100 * self.mean:.1f}"
+        if isnan(self.error):
+            return f"{figure} % (one seed: no interval)"
+        return f"{figure} ± {100 * self.error:.1f} %"
 
     def cells(self) -> tuple[str, ...]:
         """As the columns of the table."""
@@ -53,13 +59,14 @@ class Standing:
             f"{self.milliseconds:.2f}",
             f"{1e3 / self.milliseconds:.0f}",
             f"{100 * self.mean:.1f} %",
-            f"{100 * self.error:.1f}",
+            "" if isnan(self.error) else f"{100 * self.error:.1f}",
             str(len(self.scores)),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**asdict(self), "mean": self.mean, "standard_error": self.error}
+        """For JSON, which knows no NaN: None."""
+        error = None if isnan(self.error) else self.error
+        return {**asdict(self), "mean": self.mean, "standard_error": error}
 
 
 def standings(
@@ -123,25 +130,31 @@ def findings(rows: Sequence[Standing]) -> list[str]:
         what = "every P3D network is better than the 2-D one" if above and not below else (
             f"NOT every P3D network is better than the 2-D one: {_figures(below)}"
         )  # fmt: skip
-        said.append(f"{what} ({_figures([flat])})")
+        said.append(f"{what} ({flat})")
     if mixed is not None and pure:
-        worse = [row for row in pure if mixed.mean < row.mean - row.error]
-        what = f"mixed ({_figures([mixed])}) is no worse than A, B and C, within a standard error"
-        if worse:
-            what = f"mixed ({_figures([mixed])}) is WORSE than {_figures(worse)}"
-        said.append(what)
+        said.append(_against(mixed, pure))
     if mixed is not None and full is not None:
         gap, spread = 100 * (mixed.mean - full.mean), 100 * sqrt(mixed.error**2 + full.error**2)
         time, size = full.milliseconds / mixed.milliseconds, full.parameters / mixed.parameters
+        sure = "one seed: no interval" if isnan(spread) else f"± {spread:.1f}"
         said.append(
-            f"against full 3-D, mixed has {gap:+.1f} points (± {spread:.1f}), takes 1/{time:.2f} "
+            f"against full 3-D, mixed has {gap:+.1f} points ({sure}), takes 1/{time:.2f} "
             f"of the time and has 1/{size:.2f} of the parameters"
         )
     return said
 
 
+def _against(mixed: Standing, pure: Sequence[Standing]) -> str:
+    """Whether mixing is worse than one letter; without a standard error nobody knows."""
+    if any(isnan(row.error) for row in (mixed, *pure)):
+        return f"mixed ({mixed}) against {_figures(pure)}: one seed cannot tell which is better"
+    if worse := [row for row in pure if mixed.mean < row.mean - row.error]:
+        return f"mixed ({mixed}) is WORSE than {_figures(worse)}"
+    return f"mixed ({mixed}) is no worse than A, B and C, within a standard error"
+
+
 def _figures(rows: Sequence[Standing]) -> str:
-    return ", ".join(f"{r.title} {100 * r.mean:.1f} ± {100 * r.error:.1f} %" for r in rows)
+    return ", ".join(map(str, rows))
 
 
 def markdown(rows: Sequence[Standing]) -> str:

@@ -264,4 +264,6 @@ def _job(ready: Extractor, how: Extraction) -> dict[str, Any]:
         "protocol": how.describe(),
         **asdict(how),
     }
+    if {"res2", "res3", "res4", "res5"} & set(ready.layers):
+        job["stages"] = "last block"  # files of 0.1 hold the pool after it
     return json.loads(json.dumps(job))

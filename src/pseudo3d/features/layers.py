@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.errors import Pseudo3dError, unknown
+from pseudo3d.models.modes import evaluating
 from pseudo3d.models.network import Network
 from pseudo3d.models.unet import UNet
 from pseudo3d.nn.blocks import Basic, Bottleneck
@@ -70,13 +71,16 @@ def check_layers(net: Network, layers: Sequence[str], pre: Input) -> None:
 def module_of(net: Network, name: str) -> nn.Module:
     """The module of a layer: stem, res2 .. res5, res4b35 and the like, or its path.
 
+    res4 is the last block of its stage: the paper's res4b35 comes before the pool over time that
+    may follow, which `stages.2` includes.
+
     Raises:
         Pseudo3dError: there is none.
     """
     modules = {path: module for path, module in net.named_modules() if path}
     for i, stage in enumerate(getattr(net, "stages", ())):
         blocks = [b for b in stage.children() if isinstance(b, _BLOCKS)]
-        modules[f"res{i + 2}"] = stage
+        modules[f"res{i + 2}"] = blocks[-1] if blocks else stage
         modules |= {
             f"res{i + 2}{mark}": b for mark, b in zip(_marks(len(blocks)), blocks, strict=True)
         }
@@ -95,11 +99,11 @@ class _Eager:
     """Runs a network as it is and takes what its modules give; one pass for all layers."""
 
     def __init__(self, net: Network, layers: tuple[str, ...], pooling: Pooling) -> None:
-        self.net, self.layers, self.pooling = net.eval(), layers, pooling
+        self.net, self.layers, self.pooling = net, layers, pooling
 
     def __call__(self, x: Tensor) -> Rows:
         rows: Rows = {}
-        with self._taps(rows):
+        with evaluating(self.net), self._taps(rows):
             logits = self.net(x)
         rows |= {"logits": logits, "prob": logits.softmax(1)}
         for name in self.layers:

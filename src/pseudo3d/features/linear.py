@@ -7,14 +7,18 @@ part of each fold alone.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Shaped
 
+from pseudo3d.data import parting
+from pseudo3d.data.item import Item
 from pseudo3d.errors import ManifestError
 from pseudo3d.features.featureset import FeatureSet
 from pseudo3d.features.svm import Linear, fit, group_folds
+from pseudo3d.scores.bootstrap import wilson
 
 Progress = Callable[[int, int], None]
 _LEVEL = 0.95
@@ -82,7 +86,11 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """95 % interval of a mean, by drawing groups of values (or single ones) with replacement.
 
+    Where no draw differs (everything is right, say) the draws would promise certainty; a share of
+    right answers then has Wilson's interval, with the groups as its cases.
+
     Args:
+        values: bools, right or wrong; or numbers, such as differences.
         units: the group of each value; fewer than two groups are no groups.
     """
     rng = np.random.default_rng(seed)
@@ -94,6 +102,8 @@ def bootstrap_interval(
     for i in range(draws):
         drawn = rng.integers(len(sums), size=len(sums))
         means[i] = sums[drawn].sum() / counts[drawn].sum()
+    if values.dtype == bool and means.min() == means.max():
+        return wilson(float(means[0]), len(sums), _LEVEL)
     low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 
@@ -102,19 +112,12 @@ def train_test(train: FeatureSet, test: FeatureSet, options: Linear | None = Non
     """Learn from one set, score on another.
 
     Raises:
-        ManifestError: a video or a group is in both, a label is missing, one class to learn.
+        ManifestError: a video, a group, or a file whose spans have no groups is in both; a label
+            is missing, one class to learn.
     """
     options = options or Linear()
     labels, truth = _labels(train), _labels(test)
-    for what, ours, theirs in (
-        ("videos", set(_keys(train)), set(_keys(test))),
-        ("groups", set(train.groups) - {None}, set(test.groups) - {None}),
-    ):
-        if both := sorted(map(str, ours & theirs)):
-            raise ManifestError(
-                f"{len(both)} {what} are in the training and in the test part: {_some(both)}; "
-                "give each to one part"
-            )
+    _check_apart(train, test)
     x, widths = _matrix(train, options)
     machine = fit(x, labels, options, widths=widths, units=units_of(train))
     found = machine.predict(_matrix(test, options)[0])
@@ -176,11 +179,13 @@ def cross_validate(
 
 
 def units_of(features: FeatureSet) -> tuple[str, ...]:
-    """What must not be cut: the group of each video, else its file."""
-    return tuple(
-        path if group is None else group
-        for path, group in zip(features.paths, features.groups, strict=True)
-    )
+    """What must not be cut: the group of each video, else its file with all spans of it."""
+    rows = zip(features.paths, features.groups, strict=True)
+    return tuple(parting.units([_item(path, group) for path, group in rows]))
+
+
+def _item(path: str, group: str | None) -> Item:
+    return Item(path=Path(path), label="", group=group)
 
 
 def _cross(
@@ -227,6 +232,24 @@ def _labels(features: FeatureSet) -> np.ndarray:
     if bare := [p for p, k in zip(features.paths, features.labels, strict=True) if k is None]:
         raise ManifestError(f"{len(bare)} of {len(features)} videos have no label: {_some(bare)}")
     return np.array(features.labels, dtype=object)
+
+
+def _check_apart(train: FeatureSet, test: FeatureSet) -> None:
+    """Refuse what both parts have: two spans of one file are apart only where both have groups."""
+    parts = [[_item(*row) for row in zip(f.paths, f.groups, strict=True)] for f in (train, test)]
+    bare = {item.whole for part in parts for item in part if item.group is None}
+    files = [{item.whole for item in part} & bare for part in parts]
+    groups = [{item.group for item in part} - {None} for part in parts]
+    for what, (ours, theirs) in (
+        ("videos", map(_keys, (train, test))),
+        ("files without a group", files),
+        ("groups", groups),
+    ):
+        if both := sorted(map(str, set(ours) & set(theirs))):
+            raise ManifestError(
+                f"{len(both)} {what} are in the training and in the test part: {_some(both)}; "
+                "give each to one part"
+            )
 
 
 def _keys(features: FeatureSet) -> list[str]:

@@ -1,6 +1,7 @@
 """Look at videos through a network: which can be read, clip probabilities, features."""
 
 import os
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -151,9 +152,11 @@ def clip_probs(
     ready, pre = replace(ready, batch=_BATCH), ready.pre
     store = FrameStore(resize=pre.resize, gray=pre.color == "gray")
     items = [entry.item for entry in entries]
+    # random clips do not depend on what else is in the list
+    keys = [zlib.crc32(os.fsencode(entry.name)) for entry in entries]
     spec = ClipSpec(preprocessing=pre, canvas=pre.size, views=clips, random=random, seed=seed)
     batches = view_batches(len(items), clips, _BATCH)
-    data = loader(ClipDataset(items, [0] * len(items), store, spec), batches, 0)
+    data = loader(ClipDataset(items, [0] * len(items), store, spec, keys=keys), batches, 0)
     rows = []
     for done, batch in enumerate(data, start=1):
         rows.append(ready(batch.clips).numpy())

@@ -74,7 +74,7 @@ class Recognition(Benchmark):
     external: str | None = option(None, "file of other features, e.g. IDT, side by side", "variant")
     pca: tuple[int, ...] = option((), "also score features reduced to these sizes", "variant")
 
-    input: ClassVar[tuple[int, int]] = (160, 160)  # short side and crop, end to end
+    input: ClassVar[tuple[int, int]] = (182, 160)  # short side and crop, end to end
     with_error: ClassVar[bool] = False  # tell the standard error over the splits
 
     def measure(self, scores: Scores, truth: Truth) -> dict[str, float]:
@@ -107,15 +107,18 @@ class Recognition(Benchmark):
     # A linear SVM on features
 
     def _svm(self, work: Work) -> dict[str, dict[str, float]]:
-        extractor = open_extractor(work.weights, (self.layer,))
+        extractor = self._extractor(work.weights)
         work.deviations += input_deviations(extractor.pre)
         self._prepare(work, span_of(extractor.pre))
         streams = [(1.0, self._vectors(work, extractor, work.listing.entries, "rgb"))]
         if self.flow is not None:
-            flow = open_extractor(self.flow, (self.layer,))
+            flow = self._extractor(self.flow)
             entries = self._flow(work, flow.pre.resize)
             streams.append((self.flow_share, self._vectors(work, flow, entries, "flow")))
         return {split.name: self._fit(work, split, streams) for split in work.listing.splits}
+
+    def _extractor(self, weights: Model) -> Extractor:
+        return open_extractor(weights, (self.layer,))
 
     def _vectors(
         self, work: Work, extractor: Extractor, entries: Sequence[Entry], stream: str
@@ -147,10 +150,11 @@ class Recognition(Benchmark):
         truth = truth_of([e.labels for e in split.test], classes)
         total: Scores | float = 0.0
         figures: dict[str, float] = {}
-        cut = len(split.train)
+        cut, fused = len(split.train), len(streams) > 1
         for i, (share, stream) in enumerate(streams):
             x = self._rows(stream, split)
-            total = total + share * svm_scores(x[:cut], train, x[cut:], self.cost, self.solver)
+            scores = svm_scores(x[:cut], train, x[cut:], self.cost, self.solver, fused=fused)
+            total = total + share * scores
             if i == 0 and self.pca:
                 figures = self._reduced(work, x, train, truth)
         return self.measure(np.asarray(total), truth) | figures
@@ -222,7 +226,7 @@ class Recognition(Benchmark):
     def _score(self, work: Work, parts: dict[str, dict[str, float]]) -> Score:
         names = next(iter(parts.values()))
         figures = {n: float(np.mean([p[n] for p in parts.values() if n in p])) for n in names}
-        if self.with_error:
+        if self.with_error and len(parts) > 1:
             first = next(n for n in names if n != "clip_hit@1")
             figures[f"{first}_se"] = standard_error([p[first] for p in parts.values()])
         told = [f"{len(work.missing)} listed videos left out"] if work.missing else []

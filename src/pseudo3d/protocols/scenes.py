@@ -4,13 +4,15 @@ Neither has lists: every video is tested once, by an SVM that was trained on all
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pseudo3d.data.video import VIDEO_SUFFIXES
+from pseudo3d.engine.judge import Model
 from pseudo3d.errors import ManifestError
 from pseudo3d.features.featureset import Normalize
+from pseudo3d.features.sources import Extractor
 from pseudo3d.protocols.base import NOTES, Entry, Listing, Published, Split, expect
 from pseudo3d.protocols.frames import frames_video, pictures
 from pseudo3d.protocols.options import option
@@ -30,9 +32,18 @@ class Scenes(Recognition):
     )
     scores: ClassVar[str] = "share of the videos that an SVM trained on all the others gets right"
 
+    resize: int | None = option(
+        160, "pixels of the short side, of which the network's crop is cut; None: the network's own"
+    )
     mirror: bool = option(True, "average each clip's features with its mirror image's")
     normalize: tuple[Normalize, ...] = option(("ssqrt", "l2"), "of the features")
     solver: Literal["liblinear", "libsvm"] = option("libsvm", "of the SVM")
+
+    def _extractor(self, weights: Model) -> Extractor:
+        found = super()._extractor(weights)
+        if self.resize is None:
+            return found
+        return replace(found, pre=replace(found.pre, resize=self.resize))
 
     def read(self, root: str | Path) -> Listing:
         """A folder per class, of videos or of folders of frames; see `Benchmark.read`."""

@@ -37,9 +37,9 @@ def mean_ap(scores: Scores, truth: Truth) -> float:
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """Of the mean: sample deviation / sqrt(count); 0 of a single value."""
+    """Of the mean: sample deviation / sqrt(count); NaN of a single value, which cannot tell."""
     if len(values) < 2:
-        return 0.0
+        return float("nan")
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 

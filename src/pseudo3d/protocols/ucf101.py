@@ -37,7 +37,6 @@ class UCF101(Recognition):
         Published("P3D-50 fine-tuned, end to end", "84.2 %", f"paper, Table 1; {NOTES}"),
         Published("ResNet-50 fine-tuned, end to end", "80.8 %", f"paper, Table 1; {NOTES}"),
     )
-    input: ClassVar[tuple[int, int]] = (182, 160)
 
     splits: tuple[int, ...] = option((1, 2, 3), "official splits, averaged")
 
