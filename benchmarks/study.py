@@ -56,6 +56,7 @@ def main() -> None:
     told = p3d("study", args.data / name, "--out", args.out, *words.split(), *drawn, "--json")
     found = json.loads(told)
     for row in found["rows"]:
+        error = row["standard_error"]
         line = {
             "study": args.study,
             "set": name,
@@ -65,7 +66,7 @@ def main() -> None:
             "milliseconds": round(row["milliseconds"], 3),
             "scores": " ".join(f"{score:.4f}" for score in row["scores"]),
             "mean": round(row["mean"], 4),
-            "standard_error": round(row["standard_error"] or 0.0, 4),
+            "standard_error": error and round(error, 4),  # None: one seed
             "videos": found["plan"]["videos"]["test"],
             "train_seconds": round(row["train_seconds"], 1),
             "command": f"p3d study {name} --out FOLDER {words}",
