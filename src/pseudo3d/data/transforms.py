@@ -84,6 +84,21 @@ class Augment:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; wanted 0 <= {name} < 1")
 
+    def check_flow(self) -> None:
+        """Refuse what is no change of optical flow.
+
+        Raises:
+            Pseudo3dError: changes of light, which would make motion out of rest.
+        """
+        light = ("brightness", "contrast", "saturation")
+        lit = {name: value for name in light if (value := getattr(self, name))}
+        if lit:
+            came = ", ".join(f"{name}={value!r}" for name, value in lit.items())
+            cure = " ".join(f"--set augment.{name}=0" for name in lit)
+            raise Pseudo3dError(
+                f"augment changes light ({came}), of which optical flow has none; leave it ({cure})"
+            )
+
     def swap_labels(self, classes: tuple[str, ...]) -> Tensor:
         """Label of the mirror image for each label, (K,).
 
@@ -107,30 +122,32 @@ class Augment:
 
 
 def augment(
-    clips: Float[Tensor, "n c t h w"], size: Pair, how: Augment, rng: torch.Generator | Draws
-) -> tuple[Float[Tensor, "n c t h2 w2"], Tensor]:
+    clips: Float[Tensor, "n c t h w"],
+    size: Pair,
+    how: Augment,
+    rng: torch.Generator | Draws,
+    *,
+    flow: bool = False,
+) -> tuple[Float[Tensor, "n c2 t h2 w2"], Tensor]:
     """Cut a randomly turned, scaled, shifted and lit window out of each clip.
 
     Without changes it is the center crop: one pixel of the clip is one pixel of the output at
     zoom 1.
 
+    Args:
+        flow: the channels are motion right and down, 128 is none; a third one is left out. Motion
+            is mirrored, turned and scaled as the picture is; for light see `Augment.check_flow`.
     Returns:
         The clips with (height, width) = `size`, and which of them were mirrored, bool (N,).
     """
+    if flow:
+        clips = clips[:, :2] - 128  # so that what lies outside the picture rests
     n, c, t, h, w = clips.shape
     draws = draws_for(n, rng)
     draw = 2 * draws.uniform(8) - 1
-    low, high = (math.log(z) for z in how.zoom)
-    zoom = torch.exp(low + (draw[1] + 1) / 2 * (high - low))
-    wide = torch.exp(draw[2] * math.log(1 + how.stretch) / 2)
     mirrored = (draw[3] < 0) if how.flip else torch.zeros(n, dtype=torch.bool)
-    angle, shear = draw[0] * math.radians(how.rotate), draw[4] * how.shear
+    x, y = _slopes(draw, how, mirrored)
     move = draw[5:7] * how.shift
-    # from output to input, in pixels: mirror, shear, turn, then scale each axis
-    side = torch.where(mirrored, -1.0, 1.0)
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    x = torch.stack([side * cos, shear * cos - sin], 1) / (zoom * wide)[:, None]
-    y = torch.stack([side * sin, shear * sin + cos], 1) / (zoom / wide)[:, None]
     # affine_grid wants both ends in [-1, 1]
     out_size = torch.tensor([size[1], size[0]])
     off_x, off_y = (math.fmod(a - b, 2) for a, b in ((size[1], w), (size[0], h)))  # half pixels
@@ -141,7 +158,30 @@ def augment(
     out = F.grid_sample(
         clips.reshape(n, c * t, h, w), grid, mode="bilinear", align_corners=False
     ).reshape(n, c, t, *size)
+    if flow:
+        out = (_turned(out, torch.stack([x, y], 1)) + 128).clamp(0, 255)
     return _light(out, how, draw[7], draws), mirrored.to(clips.device)
+
+
+def _slopes(draw: Tensor, how: Augment, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels right and down in the input, for a pixel of the output in each direction, (N, 2)."""
+    low, high = (math.log(z) for z in how.zoom)
+    zoom = torch.exp(low + (draw[1] + 1) / 2 * (high - low))
+    wide = torch.exp(draw[2] * math.log(1 + how.stretch) / 2)
+    angle, shear = draw[0] * math.radians(how.rotate), draw[4] * how.shear
+    # mirror, shear, turn, then scale each axis
+    side = torch.where(mirrored, -1.0, 1.0)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    x = torch.stack([side * cos, shear * cos - sin], 1) / (zoom * wide)[:, None]
+    y = torch.stack([side * sin, shear * sin + cos], 1) / (zoom / wide)[:, None]
+    return x, y
+
+
+def _turned(motion: Tensor, slope: Tensor) -> Tensor:
+    """Motion as the output shows it, from whose pixels `slope` (N, 2, 2) leads to the input's."""
+    back = torch.linalg.inv(slope).to(motion)[..., None, None, None]
+    # not by a matrix product, which autocast would round
+    return back[:, :, 0] * motion[:, :1] + back[:, :, 1] * motion[:, 1:]
 
 
 def _light(clips: Tensor, how: Augment, draw: Tensor, draws: Draws) -> Tensor:

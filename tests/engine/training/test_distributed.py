@@ -134,7 +134,8 @@ def together(listed, home):
                 check_mask_loss(kind, rows, world.rank)
         assert told(world, lambda: "\u00e4 1" if world.first else "?") == "\u00e4 1"
         losses, net = run(listed, home / "torn", stop=9)
-        sharded, _ = run(listed, home / "sharded", SHARDED, strategy="fsdp")
+        sharded, parted = run(listed, home / "sharded", SHARDED, strategy="fsdp")
+        assert parted.card == load(home / "sharded" / "weights.safetensors").card
     return losses, net, sharded
 
 

@@ -111,6 +111,21 @@ def test_a_run_of_an_earlier_version_goes_on_with_a_warning(
     assert caplog.text.count("not checked") == 0  # noted the second time
 
 
+def test_what_an_earlier_version_did_not_know_counts_as_its_default(
+    begun, parts, store, fresh, tmp_path
+):
+    job = replace(begun, out=tmp_path / "old")
+    shutil.copytree(begun.out, job.out)
+    run = json.loads((job.out / RUN).read_text())
+    assert run["recipe"].pop("head_bias_lr") == 1.0
+    (job.out / RUN).write_text(json.dumps(run))
+    other = replace(job, recipe=job.recipe.but(head_bias_lr=2.0))
+    with pytest.raises(Pseudo3dError, match="with another recipe;"):
+        train(fresh(), parts, store, other, [Stop()])
+    with pytest.raises(StopRun):
+        train(fresh(), parts, store, job, [Stop()])
+
+
 SCAN = ScanItem(path=Path("a/0.nii"), label="", group="p", mask=Path("b/0.nii"), value=1.0,
                 array="x", index=3, start=0.5, end=2.0)  # fmt: skip
 

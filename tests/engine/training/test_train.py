@@ -388,14 +388,25 @@ def test_the_step_schedule_divides_by_ten(small, fresh):
 
 def test_the_head_has_its_own_rate_and_only_kernels_decay(small, fresh):
     net = fresh()
-    how = small.but(lr=0.5, head_lr=10.0, weight_decay=0.01, optimizer="sgd", warmup=0.0)
+    rates = {"lr": 0.5, "head_lr": 10.0, "head_bias_lr": 2.0}
+    how = small.but(**rates, weight_decay=0.01, optimizer="sgd", warmup=0.0)
     optimizer = module_of(net, how).configure_optimizers()["optimizer"]
     assert isinstance(optimizer, torch.optim.SGD)
     seen = {p: group for group in optimizer.param_groups for p in group["params"]}
     assert set(seen) == set(net.parameters())
     for name, p in net.named_parameters():
-        assert seen[p]["lr"] == pytest.approx(5.0 if name.startswith("head.") else 0.5), name
+        rate = {"head.weight": 5.0, "head.bias": 10.0}.get(name, 0.5)
+        assert seen[p]["lr"] == pytest.approx(rate), name
         assert seen[p]["weight_decay"] == (0.01 if p.ndim > 1 else 0.0), name
+
+
+@pytest.mark.parametrize(("name", "rates"), [("ucf101", (10, 20)), ("cpu", (1, 1))])
+def test_the_papers_head_learns_at_the_rates_of_the_released_files(fresh, name, rates):
+    how, net = recipe(name), fresh()
+    optimizer = module_of(net, how).configure_optimizers()["optimizer"]
+    rate = {p: g["initial_lr"] / how.lr for g in optimizer.param_groups for p in g["params"]}
+    assert (rate[net.head.weight], rate[net.head.bias]) == pytest.approx(rates)
+    assert rate[next(net.stem.parameters())] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("most", [0.0, 0.01])

@@ -1,6 +1,7 @@
 """Training on scans: it learns, picks its epoch, repeats itself and goes on where it stopped."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,12 @@ from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.engine.training.job import Job
 from pseudo3d.engine.training.record import check
 from pseudo3d.engine.volumes.evaluate import VolumeProtocol, evaluate_volumes
+from pseudo3d.engine.volumes.module import Goal, VolumeTraining
 from pseudo3d.engine.volumes.recipes import VolumeRecipe, volume_recipe
 from pseudo3d.engine.volumes.train import RepeatedSampler, ScanParts, train_volumes
-from pseudo3d.errors import ManifestError, Pseudo3dError
+from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
+from pseudo3d.models import create_model
+from pseudo3d.weights import load
 
 
 def weights_of(net):
@@ -154,6 +158,42 @@ def test_an_epoch_visits_every_scan_as_often_as_asked_with_other_draws():
     draws = [d for batch in RepeatedSampler(5, 4, seed=0, times=3) for d in batch]
     assert sorted(d.item for d in draws) == sorted(list(range(5)) * 3)
     assert len(set(draws)) == 15
+
+
+def test_patches_weigh_the_same_in_the_last_step_of_an_epoch(store, fresh, quick):
+    sampler = RepeatedSampler(5, 4, seed=0, times=3)  # 4, 4, 4 | 3
+    goal, how = Goal(classes=("0", "1")), quick(accumulate=3)
+    module = VolumeTraining(fresh(), how, store.preprocessing, sampler, goal=goal, steps=9)
+    weights = [module.weight() for module.batches in range(5)]
+    assert weights == [1, 1, 1, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "outputs"),
+    [("classify", ("0", "1"), 3), ("regress", ("value",), 2), ("segment", ("background", "1"), 3)],
+)
+def test_a_head_of_another_size_is_refused_before_anything_is_written(
+    task, classes, outputs, bars, store, fresh, quick, tmp_path
+):
+    part = replace(bars.split("train"), task=task, classes=classes)
+    net = fresh(num_classes=outputs)
+    if task == "segment":
+        net = create_model("p3d_unet", widths=(4, 8), depths=(1, 1), strides=((1, 2, 2),),
+                           num_classes=outputs)  # fmt: skip
+    told = rf"gives {outputs} answers.*the data have {len(classes)} .*num_classes={len(classes)}"
+    with pytest.raises(WeightsError, match=told):
+        train_volumes(net, ScanParts(train=part), store, Job(recipe=quick(), out=tmp_path / "r"))
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_caller_gets_the_card_of_the_file_and_its_random_numbers_back(
+    parts, store, fresh, quick, tmp_path
+):
+    net = fresh()
+    before = torch.get_rng_state()
+    path = train_volumes(net, parts, store, Job(recipe=quick(steps=1), out=tmp_path / "run"))
+    assert torch.equal(before, torch.get_rng_state())
+    assert net.card == load(path).card
 
 
 def test_mirrored_views_follow_the_recipe(parts, store, fresh, quick, tmp_path):

@@ -10,7 +10,8 @@ from typing import Protocol
 from pseudo3d.data.manifest import Item, Manifest
 from pseudo3d.engine.training.distributed import Spread
 from pseudo3d.engine.training.recipes import Recipe
-from pseudo3d.errors import ManifestError
+from pseudo3d.errors import ManifestError, WeightsError
+from pseudo3d.models.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,22 @@ class Parts:
                 "the training part holds fewer than two classes; label at least two, or change "
                 "the split"
             )
+
+
+def check_head(net: Network, classes: Sequence[str]) -> None:
+    """Refuse a network whose answers are not the classes of the data, before the work is done.
+
+    Raises:
+        WeightsError: it gives another number of them, or its config says another.
+    """
+    said, gives, want = net.cfg.num_classes, net.head.out_features, len(classes)
+    if (said, gives) != (want, want):
+        named = ", ".join([*classes[:5], *(["..."] if want > 5 else [])])
+        raise WeightsError(
+            f"the head of {net.name} gives {gives} answers, and its config says {said}; the data "
+            f"have {want} ({named}). Make the network with create_model({net.name!r}, "
+            f"num_classes={want}); load_backbone takes over the weights of another"
+        )
 
 
 class Divided(Protocol):

@@ -84,7 +84,13 @@ class ClipTraining(LightningModule):
         draws = self.draws(len(batch.items))
         if not len(batch.items):
             return self.step_done(self.idle(batch.clips).sum(), draws.share)
-        clips, mirrored = augment(batch.clips.float(), self.pre.size, self.recipe.augment, draws)
+        clips, mirrored = augment(
+            batch.clips.float(),
+            self.pre.size,
+            self.recipe.augment,
+            draws,
+            flow=self.pre.color == "flow",
+        )
         swap = self.swap.to(batch.labels.device)
         labels = torch.where(mirrored, swap[batch.labels], batch.labels)
         logits = self.net(self.pre.normalize(clips))
@@ -102,7 +108,11 @@ class ClipTraining(LightningModule):
         return self.net(self.pre.normalize(clips)).float()
 
     def step_done(self, loss: Tensor, share: Share, hits: Tensor | None = None) -> Tensor:
-        """Check, log and count one batch; loss and hits are this process's part of its own."""
+        """Check, log and count one batch; loss and hits are this process's part of its own.
+
+        Returns:
+            The loss to follow, weighed so that a step's gradient is the mean over its clips.
+        """
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss became {loss.item()} at batch {self.batches}; lower the learning rate "
@@ -111,8 +121,20 @@ class ClipTraining(LightningModule):
         told = loss.detach()
         row = torch.stack([told, told * 0 if hits is None else hits, torch.ones_like(told)])
         self.sums = self.sums.to(row.device) + share.of * row.double()
+        weight = self.weight()
         self.batches += 1
-        return loss
+        return loss * weight
+
+    def weight(self) -> float:
+        """Of the next batch in its step, times `accumulate`, by which Lightning divides any step.
+
+        An epoch's last step may hold fewer batches, the last of them fewer clips.
+        """
+        number, together = self.batches % len(self.sampler), self.recipe.accumulate
+        first = number - number % together
+        last = min(first + together, len(self.sampler))
+        rows = [self.sampler.share(n).of for n in range(first, last)]
+        return together * rows[number - first] / sum(rows)
 
     def on_train_epoch_end(self) -> None:
         loss, hits, of = self.sums
@@ -141,16 +163,17 @@ class ClipTraining(LightningModule):
     def configure_optimizers(self) -> Any:
         r = self.recipe
         head = set(self.net.head.parameters())
+        head_lr = {True: r.head_lr, False: r.head_lr * r.head_bias_lr}  # of its kernel, of its bias
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for p in self.net.parameters():
             groups.setdefault((p in head, p.ndim > 1), []).append(p)
         params = [
             {
                 "params": ps,
-                "lr": r.lr * (r.head_lr if is_head else 1.0),
-                "weight_decay": r.weight_decay if decays else 0.0,
+                "lr": r.lr * (head_lr[is_kernel] if is_head else 1.0),
+                "weight_decay": r.weight_decay if is_kernel else 0.0,
             }
-            for (is_head, decays), ps in groups.items()
+            for (is_head, is_kernel), ps in groups.items()
         ]
         optimizer: torch.optim.Optimizer = (
             torch.optim.AdamW(params, lr=r.lr)

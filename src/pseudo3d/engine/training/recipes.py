@@ -23,6 +23,7 @@ class Recipe:
     lr: float = 2e-3
     weight_decay: float = 0.05
     head_lr: float = 1.0  # times `lr`
+    head_bias_lr: float = 1.0  # times `head_lr`
     schedule: Literal["cosine", "step"] = "cosine"
     warmup: float = 0.15  # share of the steps
     step_every: int = 0  # "step": divide the rate by ten every so many optimizer steps
@@ -87,7 +88,8 @@ _PAPER = Recipe(
     optimizer="sgd",
     lr=1e-3,
     weight_decay=5e-4,
-    head_lr=10.0,  # as in the released network files
+    head_lr=10.0,  # as in the released network files, which give its bias 20
+    head_bias_lr=2.0,
     schedule="step",
     step_every=3_000,
     warmup=0.0,

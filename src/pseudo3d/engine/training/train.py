@@ -8,7 +8,7 @@ until it is finished, `last.ckpt`. Several processes may share a run (`engine.di
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from heapq import nlargest
@@ -25,8 +25,8 @@ from pseudo3d.data.manifest import Item, Manifest, write_manifest
 from pseudo3d.data.measure import measure
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.engine.training import record
-from pseudo3d.engine.training.distributed import World, first_alone, joined, whole
-from pseudo3d.engine.training.job import Divided, Job, Parts, digests
+from pseudo3d.engine.training.distributed import World, first_alone, joined, told, whole
+from pseudo3d.engine.training.job import Divided, Job, Parts, check_head, digests
 from pseudo3d.engine.training.loaders import loaders
 from pseudo3d.engine.training.module import ClipTraining
 from pseudo3d.engine.training.recipes import Recipe
@@ -37,7 +37,7 @@ from pseudo3d.errors import ManifestError, Pseudo3dError
 from pseudo3d.lock import sole
 from pseudo3d.models.network import Network
 from pseudo3d.recycle.files import write_file
-from pseudo3d.weights import save
+from pseudo3d.weights import Card, save
 
 WEIGHTS = "weights.safetensors"
 RUN = "run.json"
@@ -67,14 +67,17 @@ def train(
     """Train `net` in place and write its weights, ready for `evaluate` and `predict`.
 
     Files that `store` has quarantined are left out and named in the checkpoint. Under torchrun or
-    SLURM, every process calls this with the same arguments; with FSDP, `net` stays in parts.
+    SLURM, every process calls this with the same arguments; with FSDP, `net` stays in parts. The
+    state of torch's random numbers is the caller's again afterwards (that of the CPU).
 
     Returns:
         Path of the weights.
     Raises:
+        WeightsError: the network does not answer with the classes of the data.
         Pseudo3dError: the folder holds another run, or there is nothing to resume.
     """
-    with taking_part(job) as world:
+    check_head(net, parts.train.classes)
+    with taking_part(job) as world, torch.random.fork_rng(devices=[]):
         return _train(net, parts, store, job, callbacks, world)
 
 
@@ -121,11 +124,17 @@ def _train(
             _write_run(job, parts, run)
     trainer = build_trainer(job, module, world, has_val=watched is not None, callbacks=callbacks)
     fit(trainer, module, clips, watched, job)
-    net = whole(net)
-    with first_alone(world):
-        if world.first:
-            _finish(net, parts, pre, job, store, trainer)
+    full = whole(net)
+    hand_over(net, world, lambda: _finish(full, parts, pre, job, store, trainer))
     return job.out / WEIGHTS
+
+
+def hand_over(net: Network, world: World, finish: Callable[[], Card]) -> None:
+    """Let process 0 save; what the file says is then the card of every process's network."""
+    with first_alone(world):
+        card = finish() if world.first else None
+    text = told(world, lambda: "" if card is None else card.to_json())
+    net.eval().card = Card.from_json(text)
 
 
 def begin(job: Job, module: ClipTraining, run: dict[str, Any], items: int, world: World) -> None:
@@ -151,6 +160,8 @@ def _module(
     net: Network, job: Job, pre: Preprocessing, sampler: Any, classes: tuple[str, ...]
 ) -> ClipTraining:
     recipe = job.recipe
+    if pre.color == "flow":
+        recipe.augment.check_flow()
     if recipe.dropout is not None:
         net.dropout.p = recipe.dropout
     net.checkpointing = recipe.checkpointing
@@ -208,6 +219,8 @@ def describe(net: Network, job: Job, parts: Divided, pre: Preprocessing) -> dict
 def check_same(job: Job, run: dict[str, Any]) -> None:
     """An interrupted run goes on only as it was begun."""
     before = json.loads((job.out / RUN).read_text())
+    # what the version that began it did not know, is at its default
+    before["recipe"] = json.loads(json.dumps(asdict(type(job.recipe)()))) | before["recipe"]
     if "items" not in before:
         _log.warning(
             "%s was begun by an earlier version, which did not note what it is trained on; whether "
@@ -252,7 +265,7 @@ def _seconds(items: Sequence[Item], store: FrameStore, most: int = 64) -> tuple[
 
 def _finish(
     net: Network, parts: Parts, pre: Preprocessing, job: Job, store: FrameStore, trainer: Trainer
-) -> None:
+) -> Card:
     """Save the weights, then drop what only an unfinished run needs."""
     typical, longest = _seconds(parts.train.items, store)
     training: dict[str, Any] = {
@@ -266,7 +279,7 @@ def _finish(
         "longest_seconds": round(longest, 3),
     }
     scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    save(
+    card = save(
         net.eval(),
         job.out / WEIGHTS,
         classes=parts.train.classes,
@@ -275,3 +288,4 @@ def _finish(
         scores={name: value for name, value in scores.items() if name.startswith("val")},
     )
     drop(job.out)
+    return card

@@ -21,17 +21,17 @@ from pseudo3d.data.scans.dataset import ScanDataset, ScanSpec, ScanStore, scan_l
 from pseudo3d.data.scans.manifest import ScanItem, ScanManifest, write_scans
 from pseudo3d.data.scans.preprocess import Size
 from pseudo3d.engine.training.distributed import World, first_alone, whole
-from pseudo3d.engine.training.job import Job
+from pseudo3d.engine.training.job import Job, check_head
 from pseudo3d.engine.training.loaders import check_batch
 from pseudo3d.engine.training.state import drop
-from pseudo3d.engine.training.train import RUN, WEIGHTS, begin, describe, taking_part
+from pseudo3d.engine.training.train import RUN, WEIGHTS, begin, describe, hand_over, taking_part
 from pseudo3d.engine.training.trainer import build_trainer, fit
 from pseudo3d.engine.volumes.module import WATCHED, Goal, KeepBest, VolumeTraining
 from pseudo3d.engine.volumes.recipes import VolumeRecipe
 from pseudo3d.errors import ManifestError, Pseudo3dError
 from pseudo3d.models.network import Network
 from pseudo3d.recycle.files import write_file
-from pseudo3d.weights import save
+from pseudo3d.weights import Card, save
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +86,16 @@ def train_volumes(
     Returns:
         Path of the weights.
     Raises:
+        WeightsError: the network does not answer with the classes of the data.
         Pseudo3dError: the folder holds another run, or there is nothing to resume.
     """
+    check_head(net, parts.train.classes)  # of numbers: the one name of the value
     if job.spread.strategy == "fsdp" and cast(VolumeRecipe, job.recipe).keep == "best":
         raise Pseudo3dError(
             "strategy is 'fsdp' and keep is 'best': the best epoch's weights would have to be kept "
             "whole. Take the last epoch's (--set keep=last) or strategy ddp"
         )
-    with taking_part(job) as world:
+    with taking_part(job) as world, torch.random.fork_rng(devices=[]):
         return _train(net, parts, store, job, callbacks, world)
 
 
@@ -123,16 +125,19 @@ def _train(
     )
     fit(trainer, module, fed, watched, job)
     best.restore(net)
-    net = whole(net)
+    full = whole(net)
     training = _training(parts, store, job, goal, trainer.global_step)
     scores = {WATCHED[goal.task]: best.score, "best_epoch": best.epoch} if best.weights else {}
-    with first_alone(world):
-        if world.first:
-            net.card = save(
-                net.eval(), job.out / WEIGHTS, classes=goal.classes, preprocessing=cast(Any, pre),
-                training=training, scores=scores,
-            )  # fmt: skip
-            drop(job.out)
+
+    def finish() -> Card:
+        card = save(
+            full.eval(), job.out / WEIGHTS, classes=goal.classes, preprocessing=cast(Any, pre),
+            training=training, scores=scores,
+        )  # fmt: skip
+        drop(job.out)
+        return card
+
+    hand_over(net, world, finish)
     return job.out / WEIGHTS
 
 
