@@ -178,3 +178,19 @@ def test_a_moment_after_the_end_is_refused(run, home, monkeypatch, declared):
 def test_nothing_to_explain_is_said(run, home, tmp_path):
     with pytest.raises(Pseudo3dError, match="no video and no scan"):
         run(home / "net.safetensors", tmp_path)
+
+
+def test_what_somebody_else_wrote_is_not_replaced(run, home, tmp_path):
+    pytest.importorskip("nibabel", reason="writing NIfTI needs the extra `scans`")
+    film = (home / "net.safetensors", home / "films" / "one.mp4", "--no-check", "--out", tmp_path)
+    scan = (home / "scan.safetensors", home / "scan.npy", "--no-check", "--out", tmp_path)
+    for name, words in (
+        ("one.json", film), ("one_strip.png", film), ("one.gif", film),
+        ("scan.json", scan), ("scan.html", scan), ("scan.npz", scan),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(b"{}")
+        assert f"{name} was not written by p3d" in run(*words, code=1).stderr
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        (tmp_path / name).unlink()
+    for words in (film, scan) * 2:  # its own files may be
+        run(*words)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from pseudo3d.data.manifest import Item, Manifest, read_manifest, write_manifest
 from pseudo3d.errors import ManifestError
 
-words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+letters = st.characters(codec="utf-8", exclude_categories=["C", "Z"])
+words = st.text(letters, min_size=1, max_size=8).map(lambda word: normalize("NFC", word))
 seconds = st.floats(0, 1e6, allow_nan=False)
 
 
@@ -261,3 +263,39 @@ def test_spans_of_a_file_without_a_group_stay_together():
     rest, held = Manifest(items, ("0", "1")).split_by_group(0.3, 0)
     assert not {i.path for i in rest.items} & {i.path for i in held.items}
     assert len(held.items) == 12
+
+
+def test_labels_and_groups_are_the_same_however_accents_are_written(tmp_path):
+    one, two = (normalize(form, "Bär") for form in ("NFC", "NFD"))
+    names = [f"{one}.mp4", f"{two}.mp4", "c.mp4"]
+    for folder, name in zip((one, two, "x"), names, strict=True):
+        (tmp_path / "tree" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / folder / name).write_bytes(b"")
+        (tmp_path / name).write_bytes(b"")
+    rows = f"{names[0]},{one},{one}\n{names[1]},{two},{two}\nc.mp4,x,p\n"
+    (tmp_path / "list.csv").write_text("path,label,group\n" + rows)
+    for found in (read_manifest(tmp_path / "list.csv"), read_manifest(tmp_path / "tree")):
+        assert found.classes == (one, "x")
+        assert sorted(item.path.name for item in found.items) == sorted(names)  # as they are
+    listed = read_manifest(tmp_path / "list.csv", classes=(two, "x"))  # learned in the other form
+    assert listed.labels == [0, 0, 1]
+    assert listed.groups == (one, "p")
+    assert len(listed.hold_out(two)[1].items) == 2
+
+
+def test_items_without_a_split_beside_others_are_told(tmp_path):
+    rows = [
+        "path,label,split",
+        *(f"{i}.mp4,{'xy'[i % 2]},{'' if i > 1 else 'train'}" for i in range(9)),
+    ]
+    for i in range(9):
+        (tmp_path / f"{i}.mp4").write_bytes(b"")
+    (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
+    found = read_manifest(tmp_path / "list.csv")
+    told = found.beside_splits("videos")
+    assert told.startswith("7 of 9 videos name no split and are left out: ")
+    assert "2.mp4" in told
+    assert told.endswith(", ...")
+    assert found.split("train").beside_splits("videos") == ""
+    bare = tuple(replace(item, split=None) for item in found.items)
+    assert replace(found, items=bare).beside_splits("videos") == ""  # nothing is left out

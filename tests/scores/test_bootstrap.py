@@ -1,5 +1,7 @@
 """Intervals: cover what they claim, keep patients whole, never promise certainty."""
 
+from math import nan
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -7,6 +9,7 @@ from scipy.stats import binomtest
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.scores.bootstrap import (
     Draws,
+    Interval,
     draw_weights,
     interval,
     percentile_bounds,
@@ -113,3 +116,12 @@ def test_nine_of_ten_intervals_hold_the_truth():
         found = interval(mean_of(values), unit_numbers(60, None), draws)
         held += found.low <= 0 <= found.high
     assert 165 <= held <= 195
+
+
+def test_scores_in_a_small_unit_keep_their_digits():
+    assert str(Interval(value=1.234e-5, low=1e-6, high=3.21e-4)) == (
+        "1.234e-05 (95 % 1e-06 to 0.000321)"
+    )
+    assert str(Interval(value=0.00125, low=nan, high=nan)) == "0.00125 (no interval)"
+    assert str(Interval(value=0.5, low=0.001, high=0.75)) == "0.500 (95 % 0.001 to 0.750)"
+    assert str(Interval(value=2.0, low=nan, high=nan)) == "2.000 (no interval)"

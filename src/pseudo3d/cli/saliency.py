@@ -11,6 +11,7 @@ import typer
 from pseudo3d.cli.common import Json, Threads, note, progress_bar, say, say_json, use_threads
 from pseudo3d.cli.given import EXPLAIN, kind_of, refuse_idle
 from pseudo3d.cli.names import refuse_over, unique_names
+from pseudo3d.cli.scans.results import EXPLAINED, FILMED, MARK, refuse_others
 from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def explain(
     for path, name in zip(files, unique_names(files), strict=True):
         try:
             if out is not None:
-                _spare(path, out, name)
+                _spare(path, out, name, EXPLAINED if scans else FILMED)
             row = (_scan if scans else _video)(model, path, name, wish)
         except (Pseudo3dError, OSError) as err:
             failed[path] = str(err)
@@ -122,10 +123,11 @@ def explain(
         raise typer.Exit(1)
 
 
-def _spare(path: Path, out: Path, name: str) -> None:
-    """Refuse a folder in which what is written would replace the input."""
-    for ending in (".mp4", ".gif", ".npz"):
+def _spare(path: Path, out: Path, name: str, endings: tuple[str, ...]) -> None:
+    """Refuse a folder in which what is written would replace the input, or what is not ours."""
+    for ending in endings:
         refuse_over(out / f"{name}{ending}", [path])
+    refuse_others(out, name, endings)
 
 
 def _advise(verdicts: "Counter[str]", method: Methods) -> None:
@@ -156,11 +158,11 @@ def _video(model: "Asked", path: Path, name: str, wish: Wish) -> dict[str, Any]:
         prediction, found = explain_video(model, path, **asked, window=wish.at)
     for line in (*found.notes, *filter(None, [prediction.problem])):
         note(f"note: {path}: {line}")
-    row = {"source": str(path), "label": prediction.label, **found.to_dict()}
+    row = {"source": str(path), "label": prediction.label, **found.to_dict(), **MARK}
     if wish.out is not None:
-        files = write_pictures(path, found, wish.out, name)
-        files.append(write_film(path, found, wish.out / f"{name}.mp4"))
-        _written([*files, *_plain(found, row, wish.out, name)])
+        files = _plain(found, row, wish.out, name)  # first: see `refuse_others`
+        files += write_pictures(path, found, wish.out, name)
+        _written([*files, write_film(path, found, wish.out / f"{name}.mp4")])
     return row
 
 
@@ -179,18 +181,15 @@ def _check_moment(at: float, path: Path) -> None:
 
 def _scan(model: "Asked", path: Path, name: str, wish: Wish) -> dict[str, Any]:
     """The same of a scan."""
-    from pseudo3d.data.scans.write import refuse_theirs
     from pseudo3d.explain.scan_attribution import explain_scan, write_scan
 
-    if wish.out is not None:
-        refuse_theirs(wish.out / f"{name}_heat.nii.gz")
     found = explain_scan(model, path, target=wish.target, method=wish.method.value, how=wish.how)
     for line in found.notes:
         note(f"note: {path}: {line}")
     row = {"source": str(path), **found.to_dict()}
     if wish.out is not None:
-        files = write_scan(found, wish.out, name)
-        _written([*files, *_plain(found.seen, row, wish.out, name)])
+        files = _plain(found.seen, row, wish.out, name)
+        _written([*files, *write_scan(found, wish.out, name)])
     return row
 
 
@@ -212,8 +211,8 @@ def _plain(found: "Attribution", row: dict[str, Any], out: Path, name: str) -> l
         importance=found.importance,
     )
     return [
-        save_bytes(out / f"{name}.npz", arrays.getvalue()),
         save_bytes(out / f"{name}.json", jsonlib.dumps(row, indent=2).encode()),
+        save_bytes(out / f"{name}.npz", arrays.getvalue()),
     ]
 
 

@@ -140,6 +140,8 @@ def divide(manifest: "Manifest", hold_out: list[str], watch: list[str], seed: in
     if hold_out:
         train_part, held = manifest.hold_out(hold_out)
     elif "train" in manifest.splits:
+        if loose := manifest.beside_splits("videos"):
+            note(loose)
         train_part = manifest.split("train")
         val = manifest.split("val") if "val" in manifest.splits else None
         held = manifest.split("test") if "test" in manifest.splits else None

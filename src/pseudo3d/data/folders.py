@@ -1,6 +1,7 @@
 """A folder per class, perhaps under a folder per split, as labeled videos."""
 
 from pathlib import Path
+from unicodedata import normalize
 
 from pseudo3d.data.item import Item
 from pseudo3d.data.video import VIDEO_SUFFIXES
@@ -53,7 +54,8 @@ def _collected(
             if not file.is_file() or any(part.startswith(".") for part in inside):
                 continue
             if file.suffix.lower() in VIDEO_SUFFIXES:
-                items.append(Item(path=file, label=folder.name, split=split))
+                # the same name typed on two systems may differ in its bytes
+                items.append(Item(path=file, label=normalize("NFC", folder.name), split=split))
             else:
                 skipped.append(file)
     for folder in bare:

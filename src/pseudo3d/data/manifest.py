@@ -12,6 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
+from unicodedata import normalize
 
 from pseudo3d.data.folders import SPLITS as SPLITS
 from pseudo3d.data.folders import read_folder
@@ -22,6 +24,7 @@ from pseudo3d.data.table import read_table
 from pseudo3d.data.there import is_file
 from pseudo3d.errors import ManifestError, unknown
 
+AnyItem = TypeVar("AnyItem", bound=Item)
 COLUMNS = ("path", "label", "group", "split", "start", "end")
 
 
@@ -64,16 +67,29 @@ class Manifest:
             raise ManifestError(unknown("split", name, self.splits))
         return self._only(item.split == name for item in self.items)
 
+    def beside_splits(self, what: str) -> str:
+        """Say how many items name no split where others do; empty where there are none.
+
+        Args:
+            what: items in words, as "scans".
+        """
+        loose = [item.whole for item in self.items if item.split is None]
+        if not loose or not self.splits:
+            return ""
+        count = f"{len(loose)} of {len(self.items)} {what}"
+        return f"{count} name no split and are left out: {_some(loose)}"
+
     def hold_out(self, groups: Iterable[str]) -> tuple["Manifest", "Manifest"]:
         """Part the items: (all other groups, the groups named).
 
         Raises:
             ManifestError: a group is unknown, or nothing remains outside.
         """
-        wanted = {groups} if isinstance(groups, str) else set(groups)
-        for group in sorted(wanted - set(self.groups)):
+        given = [groups] if isinstance(groups, str) else groups
+        wanted = {normalize("NFC", group) for group in given}
+        for group in sorted(wanted - {normalize("NFC", group) for group in self.groups}):
             raise ManifestError(unknown("group", group, self.groups))
-        return self._part([item.group in wanted for item in self.items])
+        return self._part([normalize("NFC", item.group or "") in wanted for item in self.items])
 
     def leave_one_group_out(self) -> Iterator[tuple[str, "Manifest", "Manifest"]]:
         """Give (group, all the others, that group) for each group in turn.
@@ -155,6 +171,7 @@ def listed(path: str | Path, items: Sequence[Item], classes: Sequence[str] | Non
         ManifestError: they do not.
     """
     _check_groups(path, items)
+    items = spelled(items, classes or ())
     found = sorted({item.label for item in items})
     if classes is None and len(found) == 1:
         raise ManifestError(f"{path} holds one class, {found[0]!r}: two or more are wanted")
@@ -164,6 +181,13 @@ def listed(path: str | Path, items: Sequence[Item], classes: Sequence[str] | Non
         if item.label not in known:
             raise ManifestError(f"{path}, {item.path}: {unknown('class', item.label, names)}")
     return Manifest(tuple(items), names)
+
+
+def spelled(items: Sequence[AnyItem], classes: Sequence[str]) -> list[AnyItem]:
+    """Items with labels as `classes` write them: a network may have learned another form of é."""
+    own = {normalize("NFC", name): name for name in classes} | {name: name for name in classes}
+    names = [own.get(item.label, item.label) for item in items]
+    return [i if i.label == n else replace(i, label=n) for i, n in zip(items, names, strict=True)]
 
 
 def _read_csv(path: Path) -> list[Item]:
@@ -185,9 +209,10 @@ def _item(path: Path, where: str, row: dict[str, str]) -> Item:
     start, end = (_seconds(where, name, row.get(name, "")) for name in COLUMNS[4:])
     if end is not None and end <= (start or 0.0):
         raise ManifestError(f"{where}: end {end} s is not after start {start or 0.0} s")
-    group, split = (row.get(name) or None for name in COLUMNS[2:4])
+    label, group = (normalize("NFC", row.get(name, "")) for name in COLUMNS[1:3])
+    split = row.get("split") or None
     file = Path(row["path"]) if is_remote(row["path"]) else path.parent / row["path"]
-    return Item(path=file, label=row["label"], group=group, split=split, start=start, end=end)
+    return Item(path=file, label=label, group=group or None, split=split, start=start, end=end)
 
 
 def _seconds(where: str, name: str, text: str) -> float | None:

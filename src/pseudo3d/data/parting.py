@@ -24,8 +24,8 @@ def units(items: Sequence[Item]) -> list[str]:
 
     for item in items:
         if item.group is not None and item.whole in bare:
-            above[top(f"file {item.whole}")] = top(item.group)
-    return [top(f"file {i.whole}" if i.group is None else i.group) for i in items]
+            above[top(item.whole)] = top(item.group)
+    return [top(item.whole if item.group is None else item.group) for item in items]
 
 
 def balanced(counts: dict[str, Counter[str]], fraction: float, rng: random.Random) -> set[str]:

@@ -101,7 +101,7 @@ def explain_scan(
         importance=shares(heat.double().mean([a for a in range(3) if a != axis])).numpy(),
         depth_axis=axis,
         seen=found,
-        notes=(*scan.notes, *doubts(run, seen), *found.notes),
+        notes=(*seen.notes, *doubts(run, seen), *found.notes),
     )
 
 

@@ -18,6 +18,7 @@ from pseudo3d.errors import Pseudo3dError
 
 Statistic = Callable[[Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]
 Bounds = Callable[[int], tuple[float, float]]  # from the number of units
+_SMALL = 0.1
 _AT_ONCE = 4_000_000  # weights held at a time: 32 MB
 
 
@@ -51,9 +52,12 @@ class Interval:
     def __str__(self) -> str:
         if isnan(self.value):
             return "undefined"
+        most = max(abs(v) for v in (self.value, self.low, self.high) if not isnan(v))
+        form = ".4g" if most < _SMALL else ".3f"  # of a number in a small unit, three places say 0
         if isnan(self.low):
-            return f"{self.value:.3f} (no interval)"
-        return f"{self.value:.3f} ({100 * self.level:g} % {self.low:.3f} to {self.high:.3f})"
+            return f"{self.value:{form}} (no interval)"
+        ends = f"{self.low:{form}} to {self.high:{form}}"
+        return f"{self.value:{form}} ({100 * self.level:g} % {ends})"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, which knows no infinity: None, and `text` says what it stands for."""

@@ -12,11 +12,11 @@ from pseudo3d.cli.main import app
 from pseudo3d.cli.scans.among import holds_scans, is_scan, scans_among
 from pseudo3d.cli.scans.evaluate import ScanScoring, evaluate_scans
 from pseudo3d.cli.scans.predict import predict_scans
-from pseudo3d.cli.scans.train import ScanTraining, recipe_for, train_scans
+from pseudo3d.cli.scans.train import ScanTraining, divide, recipe_for, train_scans
 from pseudo3d.data.scans.manifest import read_scans
 from pseudo3d.data.scans.scan import ScanError, scan_of
 from pseudo3d.data.scans.write import write_like
-from pseudo3d.errors import Pseudo3dError
+from pseudo3d.errors import Pseudo3dError, WeightsError
 from pseudo3d.features.featureset import FeatureSet
 from pseudo3d.models import create_model
 from pseudo3d.runtime.export import export
@@ -234,7 +234,7 @@ def test_options_without_use_for_the_task_are_not_ignored(masker, weights, home,
 
 
 def test_folders_of_scans_are_opened_and_videos_among_them_are_not_ours(home, tmp_path):
-    assert len(scans_among([home])) == 24
+    assert len(scans_among([home])) == 12  # the masks say that p3d wrote them
     (tmp_path / "film.mp4").write_bytes(b"x" * 500)
     assert scans_among([home / "0.nii.gz", tmp_path / "film.mp4"]) == []
 
@@ -253,9 +253,9 @@ def test_features_of_scans_and_of_a_scan_alone(weights, home, tmp_path, capsys):
     for data, count, labels in (
         (home / "classes.csv", 12, {"ill", "well"}),
         (home / "3.nii.gz", 1, {None}),
-        (home, 24, {None}),
+        (home, 12, {None}),
     ):
-        out = tmp_path / f"{count}.npz"
+        out = tmp_path / f"{data.name}.npz"
         app(["features", str(weights), str(data), "--out", str(out)], standalone_mode=False)
         assert f"scans\t{count}" in capsys.readouterr().out
         found = FeatureSet.load(out)
@@ -311,3 +311,72 @@ def test_a_network_for_scans_is_exported_at_the_size_it_was_trained_on(weights, 
     net = load(weights)
     assert found.spec.clip == (1, *net.card.preprocessing.size)
     assert found.parity < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("2.json", b'{"Modality": "MR"}'),  # of BIDS
+        ("2.json", b"\xff\xfe no JSON"),
+        ("2.html", b"<p>made by hand</p>"),
+        ("2_planes.png", b"a figure"),
+        ("2_slices.csv", b"a,table"),
+    ],
+)
+def test_what_somebody_else_wrote_is_not_replaced(weights, home, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Pseudo3dError, match=f"{name} was not written by p3d, as far as 2.json"):
+        predict_scans(weights, [home / "1.nii.gz", home / "2.nii.gz"], out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # before anything is computed
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_a_result_is_replaced_by_a_newer_one_even_of_a_run_that_was_cut_off(
+    weights, home, tmp_path, monkeypatch
+):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut:
+        cut.setattr("pseudo3d.report.viewer.write_viewer", stop)
+        with pytest.raises(KeyboardInterrupt):
+            predict_scans(weights, [home / "2.nii.gz"], out=tmp_path)
+    assert (tmp_path / "2_heat.nii.gz").exists()
+    for _ in range(2):
+        assert predict_scans(weights, [home / "2.nii.gz"], out=tmp_path) == {}
+
+
+def test_results_beside_the_scans_are_not_taken_for_patients(masker, home, tmp_path, capsys):
+    (tmp_path / "2.nii.gz").write_bytes((home / "2.nii.gz").read_bytes())
+    predict_scans(masker, scans_among([tmp_path]), out=tmp_path)
+    import nibabel
+
+    theirs = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4))
+    nibabel.save(theirs, tmp_path / "3_mask.nii.gz")
+    (tmp_path / "4_heat.nii.gz").write_bytes(b"damaged")
+    capsys.readouterr()
+    names = [path.name for path in scans_among([tmp_path])]
+    assert names == ["2.nii.gz", "3_mask.nii.gz", "4_heat.nii.gz"]
+    told = capsys.readouterr().err
+    assert "2_heat.nii.gz" in told
+    assert "2_mask.nii.gz" in told
+
+
+def test_scans_without_a_split_beside_others_are_named(home, capsys):
+    rows = ["path,label,split", "0.nii.gz,well,train", "1.nii.gz,ill,train", "2.nii.gz,well,"]
+    (home / "parts.csv").write_text("\n".join(rows) + "\n")
+    how = ScanTraining(data=home / "parts.csv", out=home / "run")
+    assert len(divide(read_scans(how.data), how).train.items) == 2
+    told = capsys.readouterr().err
+    assert "1 of 3 scans name no split and are left out: " in told
+    assert "2.nii.gz" in told
+    (home / "parts.csv").write_text("\n".join(rows[:3]) + "\n")
+    divide(read_scans(how.data), how)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.XML"])
+def test_an_exported_network_is_named_as_such(home, tmp_path, name):
+    (tmp_path / name).write_bytes(b"exported")
+    with pytest.raises(WeightsError, match=f"{name} is an exported network; scans take the chec"):
+        predict_scans(tmp_path / name, [home / "0.nii.gz"])

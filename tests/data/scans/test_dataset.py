@@ -121,3 +121,25 @@ def test_a_stack_is_batched_and_measured(tmp_path):
     batch = next(iter(scan_loader(data, [[Draw(2, 0), Draw(5, 0)]])))
     assert batch.labels.tolist() == [0, 1]
     assert torch.equal(batch.clips[1, 0], torch.from_numpy(images[5]))
+
+
+def test_scans_with_voxels_that_are_not_finite_are_put_aside_by_name(tmp_path):
+    values = np.random.default_rng(0).normal(size=(4, 6, 6)).astype(np.float32)
+    items = []
+    for name, hole in (("good", 0), ("hole", 1), ("empty", 4)):
+        values[:hole] = np.nan
+        np.save(tmp_path / f"{name}.npy", values)
+        items.append(ScanItem(path=tmp_path / f"{name}.npy", label="x"))
+    for window, aside in (("none", ["hole", "empty"]), ("mri", ["empty"])):
+        store = ScanStore(ScanPreprocessing(size=(4, 6, 6), window=window))
+        store.fill(items)
+        assert list(store.quarantined) == [str(tmp_path / f"{name}.npy") for name in aside]
+
+
+def test_a_stack_lies_as_its_file_says(tmp_path):
+    volumes = np.zeros((2, 3, 4, 5), np.uint8)
+    item = ScanItem(path=tmp_path / "s.npz", label="x", array="train_images", index=1)
+    for more, spacing in (({}, (1.0, 1.0, 1.0)), ({"spacing": np.array([5.0, 1, 2])}, (5, 1, 2))):
+        np.savez(item.path, train_images=volumes, train_labels=np.arange(2), **more)
+        scan = ScanStore(ScanPreprocessing(size=(2, 2, 2))).scan(item)
+        assert (scan.spacing, scan.orientation) == (spacing, "SAR")

@@ -1,10 +1,14 @@
 """Lists of scans: by content, in every layout, and what is wrong with them."""
 
+from dataclasses import replace
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
 
+from pseudo3d.data.parting import units
+from pseudo3d.data.scans.folders import read_folder
 from pseudo3d.data.scans.manifest import holds_scans, read_scans, write_scans
 from pseudo3d.data.scans.names import is_scan, stem
 from pseudo3d.data.scans.stacks import read_stack
@@ -172,3 +176,46 @@ def test_a_volume_of_a_four_dimensional_file_is_called_by_its_number(tmp_path):
     assert [i.name for i in read_scans(path).items] == [
         f"{tmp_path / 'a.npy'}[{n}]" for n in (0, 1)
     ]
+
+
+def test_volumes_of_one_file_stay_together_and_those_of_a_named_stack_do_not(tmp_path):
+    rows = [f"a.npy,{i},{'xy'[i % 2]}" for i in range(4)]
+    rows += [f"b.npy,{i},{'xy'[i % 2]}" for i in range(4)]
+    found = read_scans(listed(tmp_path, "path,index,label", *rows))
+    for seed in range(4):
+        rest, held = found.split_by_group(0.3, seed)
+        assert {item.path for item in rest.items}.isdisjoint(item.path for item in held.items)
+    torn = listed(tmp_path, "path,index,label,split", "a.npy,0,x,train", "a.npy,1,y,test")
+    with pytest.raises(ManifestError, match=r"a\.npy; give each group to one split \(volumes of"):
+        read_scans(torn)
+    said = listed(tmp_path, "path,index,label,split,group", "a.npy,0,x,train,p", "a.npy,1,y,test,q")
+    assert read_scans(said).splits == ("test", "train")  # two patients, by their groups
+    items = [replace(item, group=None) for item in read_scans(stack(tmp_path / "x.npz")).items]
+    assert len(set(units(items))) == 10
+
+
+def test_labels_and_groups_are_the_same_however_accents_are_written(tmp_path):
+    one, two = (normalize(form, "Läsion") for form in ("NFC", "NFD"))
+    rows = f"a.npy,{one},{one},train", f"b.npy,{two},{two},", "c.npy,x,p,"
+    found = read_scans(listed(tmp_path, "path,label,group,split", *rows))
+    assert found.classes == (one, "x")
+    assert found.groups == (one, "p")
+    assert len(found.hold_out([two])[1].items) == 2
+    again = read_scans(tmp_path, classes=(two, "x"))  # of a network that learned the other form
+    assert again.labels == [0, 0, 1]
+
+
+def test_folders_and_masks_are_the_same_however_accents_are_written(tmp_path):
+    one, two = (normalize(form, "Läsion") for form in ("NFC", "NFD"))
+    for place in (f"a/train/{one}", f"a/test/{two}", "a/train/x", "b/images", "b/labels"):
+        (tmp_path / place).mkdir(parents=True)
+    volume = np.ones((2, 2, 2), np.uint8)
+    for file in (f"a/train/{one}/1", f"a/test/{two}/{two}", "a/train/x/3"):
+        np.save(tmp_path / f"{file}.npy", volume)
+    found = read_scans(tmp_path / "a")
+    assert found.classes == (one, "x")
+    assert found.split("test").items[0].path.name == f"{two}.npy"  # paths stay as they are
+    np.save(tmp_path / f"b/images/{one}.npy", volume)
+    np.save(tmp_path / f"b/labels/{two}.npy", volume)
+    (item,) = read_folder(tmp_path / "b")[0]
+    assert item.group == one

@@ -106,3 +106,22 @@ def test_a_scan_of_other_channels_is_named():
     scan = scan_of(torch.zeros(2, 4, 4, 4), np.eye(4), source="two.nii", kind="nifti")
     with pytest.raises(ScanError, match=r"two.nii: 2 channels where the network takes 1"):
         prepared(scan, ScanPreprocessing(size=(2, 2, 2)))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_voxels_that_are_not_finite_are_replaced_and_said_or_refused(value):
+    values = torch.arange(64.0).view(1, 4, 4, 4)
+    values[0, 0, 0, :2] = value
+    scan = scan_of(values, np.eye(4), source="hole.nii", kind="nifti")
+    with pytest.raises(ScanError, match=r"hole\.nii: 2 voxels are not finite; write numbers"):
+        prepared(scan, ScanPreprocessing(size=(2, 2, 2)))
+    seen = prepared(scan, ScanPreprocessing(size=(2, 2, 2), window="mri"))[1]
+    assert seen.array.isfinite().all()
+    assert "2 of 64 voxels (0.031 of all) are not finite" in seen.notes[0]
+    assert scan.notes == ()
+
+
+def test_a_scan_without_a_finite_voxel_is_refused():
+    scan = scan_of(torch.full((1, 4, 4, 4), torch.nan), np.eye(4), source="e.nii", kind="nifti")
+    with pytest.raises(ScanError, match=r"e\.nii: no voxel is finite"):
+        prepared(scan, ScanPreprocessing(size=(2, 2, 2), window="mri"))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pseudo3d.data.scans.dataset import ScanStore
@@ -84,3 +85,41 @@ def test_a_mask_that_is_missing_is_not_counted(blobs, tmp_path):
     assert len(found.missing) == 2
     assert "4 scans" in found.protocol
     assert found.items == part.items[2:]
+
+
+def test_volumes_of_one_file_are_drawn_together(trained, tmp_path):
+    values = np.random.default_rng(0).integers(0, 200, (8, 8, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "a.npy", values)
+    np.save(tmp_path / "b.npy", values)
+    rows = [f"{name}.npy,{i},{i % 2}" for name in "ab" for i in range(4)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,index,label", *rows]) + "\n")
+    found = evaluate_volumes(trained[0], read_scans(tmp_path))
+    assert found.scores.units == 2
+    assert len(set(found.predictions(("0", "1")).units)) == 2
+
+
+def test_masks_of_one_file_are_drawn_together(fresh, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 8, 8, 8), np.float32))
+    mask = np.zeros((8, 8, 8), np.uint8)
+    mask[2:4, 2:4, 2:4] = 1
+    np.save(tmp_path / "m.npy", mask)
+    rows = [f"a.npy,{i},m.npy" for i in range(3)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,index,mask", *rows]) + "\n")
+    part = read_scans(tmp_path)
+    small = {"widths": (4, 8), "depths": (1, 1), "strides": ((1, 2, 2),), "num_classes": 2}
+    pre = ScanPreprocessing(size=(8, 8, 8), view="patch")
+    goal = Goal(task="segment", classes=part.classes)
+    run = Ready(net=create_model("p3d_unet", **small).eval(), pre=pre, goal=goal)
+    found = evaluate_volumes(run, part)
+    assert "1 units of 3 scans" in found.scores.labels[0].dice.method
+
+
+def test_a_scan_with_voxels_that_are_not_finite_is_missing(judged, bars, tmp_path):
+    part = bars.split("test")
+    values = np.zeros((8, 8, 8), np.float32)
+    values[0, 0, 0] = np.nan
+    np.save(tmp_path / "hole.npy", values)
+    hole = replace(part.items[0], path=tmp_path / "hole.npy", array=None, index=None)
+    found = judged(None, replace(part, items=(hole, *part.items[1:])))
+    assert list(found.missing) == [hole.name]
+    assert len(found.items) == len(part.items) - 1

@@ -119,3 +119,32 @@ def test_nothing_readable_says_why(tmp_path):
     part = ScanManifest(items=(ScanItem(path=tmp_path / "a.nii", label="a"),), classes=("a", "b"))
     with pytest.raises(ManifestError, match=r"none of the scans .*a\.nii"):
         plan_input(part, volume_recipe("volume"))
+
+
+def arrays(folder, **geometry):
+    """Two npz files whose width has the thick slices."""
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        values = rng.normal(300, 50, (40, 48, 7)).astype(np.float32)
+        np.savez(folder / f"{name}.npz", scan=values, **geometry)
+    items = tuple(ScanItem(path=folder / f"{name}.npz", label=name) for name in "ab")
+    return ScanManifest(items=items, classes=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("geometry", "layout"),
+    [
+        ({"spacing": np.array([0.5, 0.5, 6.0])}, "RSA"),
+        ({"affine": np.diag([0.5, 0.5, 6.0, 1.0])}, "SRA"),
+    ],
+)
+def test_an_npz_that_states_its_geometry_is_planned_by_it(tmp_path, geometry, layout):
+    pre, told = plan_input(arrays(tmp_path, **geometry), volume_recipe("volume"))
+    assert (pre.layout, pre.spacing, pre.size) == (layout, (6.0, 0.5, 0.5), (8, 40, 48))
+    assert "voxels of 6 x 0.5 x 0.5 mm" in told
+
+
+def test_an_npz_without_geometry_is_taken_as_it_is(tmp_path):
+    pre, _ = plan_input(arrays(tmp_path), volume_recipe("volume"))
+    assert (pre.layout, pre.spacing, pre.window) == (None, None, "none")
+    assert pre.size == (40, 48, 7)

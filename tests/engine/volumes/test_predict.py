@@ -19,7 +19,7 @@ from pseudo3d.data.scans.write import write_like
 from pseudo3d.engine.training.job import Job
 from pseudo3d.engine.volumes.evaluate import evaluate_volumes
 from pseudo3d.engine.volumes.module import Goal
-from pseudo3d.engine.volumes.predict import NOTE, evidence_of, predict_scan
+from pseudo3d.engine.volumes.predict import NOTE, doubts, evidence_of, predict_scan
 from pseudo3d.engine.volumes.ready import Ready, ready
 from pseudo3d.engine.volumes.train import ScanParts, train_volumes
 from pseudo3d.errors import ManifestError, Pseudo3dError, WeightsError
@@ -246,3 +246,44 @@ def test_values_unlike_those_of_training_are_pointed_out(trained):
     bright = predict_scan(trained[0], scan.with_array(scan.array + 2000))
     assert "deviations from those of training" in bright.notes[0]
     assert bright.to_dict()["notes"] == list(bright.notes)
+
+
+def test_what_shows_nothing_is_said_to_mean_nothing(trained):
+    flat = replace(bar("depth"), array=torch.full((1, 8, 8, 8), 20, dtype=torch.int16))
+    said = "the network sees one value everywhere; the answer means nothing"
+    assert said in predict_scan(trained[0], flat).notes
+    assert said not in predict_scan(trained[0], bar("depth")).notes
+    beside = torch.full((1, 16, 8, 8), 20, dtype=torch.int16)
+    beside[:, 0] = 90  # outside of what the network looks at
+    assert said in predict_scan(trained[0], replace(flat, array=beside)).notes
+
+
+def test_values_that_are_no_numbers_are_never_like_those_of_training(trained):
+    holed = replace(bar("depth"), array=torch.full((1, 8, 8, 8), torch.nan))
+    (told,) = doubts(ready(trained[0]), holed)
+    assert "deviations from those of training" in told
+
+
+def test_voxels_that_are_not_finite_are_said_with_the_answer(trained):
+    values = bar("depth").array.float()
+    values[0, 0, 0, 0] = torch.nan
+    run = ready(trained[0])
+    run = replace(run, pre=replace(run.pre, window="mri"))
+    found = predict_scan(run, replace(bar("depth"), array=values))
+    assert "1 of 512 voxels (0.002 of all) are not finite" in found.notes[0]
+    assert np.isfinite(found.probs).all()
+
+
+def test_a_number_in_a_small_unit_keeps_its_digits(fresh):
+    goal = Goal(task="regress", classes=("value",), mean=1.234567e-7, std=1e-9)
+    pre = ScanPreprocessing(size=(8, 8, 8), mean=(20.0,), std=(40.0,))
+    found = predict_scan(Ready(net=fresh(num_classes=1).eval(), pre=pre, goal=goal), bar("depth"))
+    told = found.to_dict()
+    assert told["probs"]["value"] == pytest.approx(found.probs[0], rel=1e-6)
+    np.testing.assert_allclose(told["curve"], found.curve, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.xml"])
+def test_an_exported_network_is_named_as_such(tmp_path, name):
+    with pytest.raises(WeightsError, match="is an exported network; scans take the checkpoint"):
+        ready(tmp_path / name)

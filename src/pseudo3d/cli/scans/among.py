@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pseudo3d.cli.common import note
+from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
     from pseudo3d.data.scans.manifest import ScanManifest
+
+RESULTS = ("_heat.nii.gz", "_mask.nii.gz")  # ends of the names of what is written beside scans
 
 
 def is_scan(path: Path) -> bool:
@@ -20,7 +23,8 @@ def scans_among(paths: list[Path]) -> list[Path]:
     """The scans that the inputs of a command name, those in folders too; none if any is a video.
 
     A folder that directly holds DICOM is one scan, whatever else lies in it. Of any other folder
-    each entry counts that is a scan, or a folder with DICOM in or below it; the others are told.
+    each entry counts that is a scan, or a folder with DICOM in or below it; the others, and what
+    p3d wrote itself, are told.
     """
     found: list[Path] = []
     for path in paths:
@@ -39,12 +43,22 @@ def _inside(folder: Path) -> list[Path]:
     if holds_dicom(folder):
         return [folder]
     inside = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
-    scans = [p for p in inside if is_scan(p)]
+    scans = [p for p in inside if is_scan(p) and not _is_result(p)]
     others = sorted({p.name for p in inside} - {p.name for p in scans})
     if scans and others:
         some = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         note(f"{folder}: {len(others)} entries are no scans and left out: {some}")
     return scans
+
+
+def _is_result(path: Path) -> bool:
+    """Whether `p3d predict` or `p3d explain` wrote a file, told by its name and its header."""
+    from pseudo3d.data.scans.write import is_ours
+
+    try:  # other names are not opened: a folder may hold thousands of scans
+        return path.name.endswith(RESULTS) and is_ours(path)
+    except (Pseudo3dError, ImportError):  # the reader of scans will say what is wrong with it
+        return False
 
 
 def holds_scans(path: Path) -> bool:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudo3d.cli.common import memory_bytes, note, progress_bar, say, say_json
 from pseudo3d.cli.names import unique_names
+from pseudo3d.cli.scans.results import PREDICTED, refuse_others
 from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
@@ -32,10 +33,9 @@ def predict_scans(
     Returns:
         What could not be read, and why.
     Raises:
-        ScanError: a mask that p3d did not write lies where one would go.
+        Pseudo3dError: a file that p3d did not write lies where one would go.
     """
     from pseudo3d.data.scans.read import read_scan
-    from pseudo3d.data.scans.write import refuse_theirs
     from pseudo3d.engine.volumes.predict import predict_scan
     from pseudo3d.engine.volumes.ready import ready
 
@@ -44,9 +44,9 @@ def predict_scans(
         note(f"note: --memory bounds masks; the network was trained to {run.task}: no need of it")
     names = unique_names(paths)
     if out is not None:
+        masks = ("_mask.nii.gz",) if run.task == "segment" else ()
         for name in names:
-            refuse_theirs(out / f"{name}_mask.nii.gz")
-            refuse_theirs(out / f"{name}_heat.nii.gz")
+            refuse_others(out, name, (*PREDICTED, *masks))
     failed: dict[Path, str] = {}
     told: list[dict[str, Any]] = []
     for path, name in zip(paths, names, strict=True):
@@ -97,8 +97,9 @@ def write_outputs(found: "ScanPrediction", out: Path, name: str) -> list[Path]:
     from pseudo3d.report.view import view_of
     from pseudo3d.report.viewer import Finding, ViewerOptions, write_viewer
 
-    out.mkdir(parents=True, exist_ok=True)
-    files = [write_like(out / f"{name}_heat.nii.gz", found.heat, found.scan)]
+    text = jsonlib.dumps(found.to_dict(), indent=2)
+    files = [save_bytes(out / f"{name}.json", text.encode())]  # first: see `refuse_others`
+    files.append(write_like(out / f"{name}_heat.nii.gz", found.heat, found.scan))
     view = view_of(found.scan, found.heat, kind="heat")
     if found.mask is not None:
         files.append(write_like(out / f"{name}_mask.nii.gz", found.mask, found.scan))
@@ -120,8 +121,6 @@ def write_outputs(found: "ScanPrediction", out: Path, name: str) -> list[Path]:
     options = ViewerOptions(at=found.hottest)
     page = out / f"{name}.html"
     files.append(write_viewer(view, page, finding=finding, curve=curve, options=options))
-    text = jsonlib.dumps(found.to_dict(), indent=2)
-    files.append(save_bytes(out / f"{name}.json", text.encode()))
     return files
 
 

@@ -152,6 +152,8 @@ def divide(manifest: "ScanManifest", how: ScanTraining) -> "ScanParts":
     if how.hold_out:
         train, held = manifest.hold_out(how.hold_out)
     elif "train" in manifest.splits:
+        if loose := manifest.beside_splits("scans"):
+            note(loose)
         train = manifest.split("train")
         val = manifest.split("val") if "val" in manifest.splits else None
         held = manifest.split("test") if "test" in manifest.splits else None

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Num, Shaped, UInt8
 from torch import Tensor
@@ -15,8 +14,10 @@ from pseudo3d.data.scans.cache import Request, ScanCache
 from pseudo3d.data.scans.grid import orient, resample
 from pseudo3d.data.scans.manifest import ScanItem, ScanManifest
 from pseudo3d.data.scans.masks import read_mask
+from pseudo3d.data.scans.other import Npz
 from pseudo3d.data.scans.preprocess import ScanPreprocessing, Size, middle, prepared
 from pseudo3d.data.scans.scan import Scan, scan_of
+from pseudo3d.data.scans.source import Peek
 from pseudo3d.data.scans.stacks import read_stack
 from pseudo3d.errors import Pseudo3dError
 
@@ -47,7 +48,7 @@ class ScanStore:
     cache: ScanCache | None = None
     quarantined: dict[str, str] = field(default_factory=dict)  # name -> what is wrong with it
     _held: dict[str, Sample] = field(default_factory=dict, repr=False)
-    _stacks: dict[tuple[Path, str], Tensor] = field(default_factory=dict, repr=False)
+    _stacks: dict[tuple[Path, str], tuple[Tensor, Peek]] = field(default_factory=dict, repr=False)
 
     def scan(self, item: ScanItem) -> Scan:
         """The scan as it is in its file.
@@ -60,9 +61,11 @@ class ScanStore:
             return request.read() if self.cache is None else self.cache.read(request)
         key = (item.path, item.array)
         if key not in self._stacks:
-            self._stacks[key] = read_stack(*key)
-        volume = self._stacks[key][item.index]
-        return scan_of(volume, np.eye(4)[:, [2, 1, 0, 3]], source=item.path, kind="npz")
+            about = Npz(item.path, series=item.array, index=0).look()
+            self._stacks[key] = read_stack(*key), about
+        volumes, about = self._stacks[key]
+        volume, place = volumes[item.index], about.affine
+        return scan_of(volume, place, source=item.path, kind="npz", meta=about.meta)
 
     def read(self, item: ScanItem) -> Sample:
         """The prepared scan.

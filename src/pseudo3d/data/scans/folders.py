@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from pseudo3d.data.folders import SPLITS
 from pseudo3d.data.scans.item import ScanItem
@@ -25,14 +26,19 @@ def _masked(images: Path, labels: Path) -> Found:
     """Scans with the mask of the same name; one without the other is left out."""
     scans, rest = _parted(images)
     targets, others = _parted(labels)
-    masks, named = {stem(p): p for p in targets}, {stem(p) for p in scans}
+    masks, named = {_name(p): p for p in targets}, {_name(p) for p in scans}
     items = [
-        ScanItem(path=p, label="", mask=masks[stem(p)], group=stem(p))
+        ScanItem(path=p, label="", mask=masks[_name(p)], group=_name(p))
         for p in scans
-        if stem(p) in masks
+        if _name(p) in masks
     ]
-    alone = [p for p in scans if stem(p) not in masks]
-    return items, [*rest, *others, *alone, *(p for p in targets if stem(p) not in named)]
+    alone = [p for p in scans if _name(p) not in masks]
+    return items, [*rest, *others, *alone, *(p for p in targets if _name(p) not in named)]
+
+
+def _name(path: Path) -> str:
+    """The stem, however its accents are written."""
+    return normalize("NFC", stem(path))
 
 
 def _by_class(root: Path) -> Found:
@@ -56,7 +62,8 @@ def _collected(homes: Sequence[tuple[Path, str | None]], left: list[Path]) -> Fo
     items: list[ScanItem] = []
     for folder, split in homes:
         scans, rest = _parted(folder)
-        items += [ScanItem(path=p, label=folder.name, split=split) for p in scans]
+        label = normalize("NFC", folder.name)  # typed on two systems, its bytes may differ
+        items += [ScanItem(path=p, label=label, split=split) for p in scans]
         left = [*left, *rest]
     return items, left
 

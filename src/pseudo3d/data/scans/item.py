@@ -23,5 +23,5 @@ class ScanItem(Item):
 
     @property
     def whole(self) -> str:
-        """A scan in a stack is one by itself."""
-        return self.name
+        """A named stack holds independent scans; volumes along a fourth axis are of one patient."""
+        return super().whole if self.array is None else self.name

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
+from unicodedata import normalize
 
-from pseudo3d.data.manifest import SPLITS, Manifest
+from pseudo3d.data.manifest import SPLITS, Manifest, spelled
 from pseudo3d.data.parting import units
 from pseudo3d.data.scans.folders import read_folder
 from pseudo3d.data.scans.item import ScanItem as ScanItem
@@ -115,6 +116,7 @@ def read_scans(path: str | Path, classes: Sequence[str] | None = None) -> ScanMa
         )
     _tell(path, skipped)
     _check(path, items)
+    items = spelled(items, classes or ())
     task = _task(path, items)
     names = tuple(_classes(path, items, task) if classes is None else classes)
     for label in sorted({item.label for item in items}) if task == "classify" else ():
@@ -205,12 +207,12 @@ def _row(path: Path, where: str, row: dict[str, str]) -> ScanItem:
         raise ManifestError(f"{where}: index is {index!r}; wanted a whole number, 0 or more")
     return ScanItem(
         path=path.parent / row["path"],
-        label=row.get("label", ""),
+        label=normalize("NFC", row.get("label", "")),
         mask=path.parent / mask if mask else None,
         value=_number(where, row.get("value", "")),
         array=row.get("array") or None,
         index=int(index) if index else None,
-        group=row.get("group") or None,
+        group=normalize("NFC", row.get("group", "")) or None,
         split=SPLITS[split.lower()] if split else None,
     )
 
@@ -242,7 +244,7 @@ def _check(path: Path, items: list[ScanItem]) -> None:
     if torn := sorted(group for group, found in sides.items() if len(found) > 1):
         raise ManifestError(
             f"{path}: {len(torn)} groups are on both sides of a split: {_some(torn)}; give each "
-            "group to one split"
+            "group to one split (volumes of one file are a group, unless `group` says otherwise)"
         )
 
 

@@ -280,13 +280,14 @@ def _given_affine(
     path: Path, given: dict[str, np.ndarray], meta: dict[str, str]
 ) -> Float64[np.ndarray, "4 4"]:
     if "affine" in given:
-        meta["geometry"] = "affine of the file"
+        meta |= {"geometry": "affine of the file", "spacing": "affine of the file"}
         return np.asarray(given["affine"], dtype=np.float64)
     spacing = np.ones(3)
     if "spacing" in given:
         spacing = np.asarray(given["spacing"], dtype=np.float64).reshape(-1)
         if spacing.size != 3 or not (spacing > 0).all():
             raise ScanError(f"{path}: spacing is {spacing.tolist()}; wanted three values above 0")
+        meta["spacing"] = "of the file"
         note(meta, "spacing is the file's own; position and orientation are assumptions")
     else:
         note(meta, "no geometry in the file: spacing 1 mm and orientation SAR are assumptions")

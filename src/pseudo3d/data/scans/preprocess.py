@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.scans.grid import orient, resampled
 from pseudo3d.data.scans.intensity import Edges, check_window, windowed
-from pseudo3d.data.scans.scan import Scan, ScanError
+from pseudo3d.data.scans.scan import Scan, ScanError, note
 from pseudo3d.errors import Pseudo3dError, unknown
 
 Size = tuple[int, int, int]
@@ -167,8 +167,10 @@ def prepared(scan: Scan, pre: ScanPreprocessing) -> tuple[Scan, Scan]:
     """The scan turned to the network's axes, and that again with window and spacing applied.
 
     Raises:
-        ScanError: other channels than the network's, or a window that does not go with the scan.
+        ScanError: other channels than the network's, a window that does not go with the scan, or
+            voxels that are not finite where no window replaces them.
     """
+    scan = _finite(scan, pre.window)
     turned = scan if pre.layout is None else orient(scan, pre.layout)
     if scan.array.shape[0] != pre.channels:
         raise ScanError(
@@ -181,3 +183,27 @@ def prepared(scan: Scan, pre: ScanPreprocessing) -> tuple[Scan, Scan]:
         seen = resampled(seen, pre.spacing)
     # windowed values are of order 1: half floats lose nothing that matters, and half the memory
     return turned, seen if pre.window == "none" else seen.with_array(seen.array.half())
+
+
+def _finite(scan: Scan, window: str | Edges) -> Scan:
+    """The scan, with a note where voxels are not finite and the window has to replace them.
+
+    Raises:
+        ScanError: no voxel is finite, or there is no window.
+    """
+    if not scan.array.is_floating_point():
+        return scan
+    bad, count = sum(int((~part.isfinite()).sum()) for part in scan.array), scan.array.numel()
+    if bad == 0:
+        return scan
+    if bad == count:
+        raise ScanError(f"{scan.source}: no voxel is finite; export the scan again")
+    if window == "none":
+        raise ScanError(
+            f"{scan.source}: {bad} voxels are not finite; write numbers in their place, or train "
+            "with a window (input.window=auto), which takes the lowest value for them"
+        )
+    meta = dict(scan.meta)
+    note(meta, f"{bad} of {count} voxels ({bad / count:.2g} of all) are not finite; the network "
+         "sees the lowest value there, or the highest for +inf")  # fmt: skip
+    return replace(scan, meta=meta)

@@ -62,6 +62,11 @@ class Scan:
         return depth, height, width
 
     @property
+    def measured(self) -> bool:
+        """Whether the distances of voxels are stated, and not an assumption about bare arrays."""
+        return self.kind not in ("npy", "npz") or "spacing" in self.meta
+
+    @property
     def voxel_ml(self) -> float:
         """Volume of a voxel, ml; where the axes are sheared, less than the product of spacings."""
         return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000

@@ -68,15 +68,21 @@ def refuse_theirs(path: str | Path) -> None:
         ScanError: it exists, and does not say that it is from here.
     """
     path = Path(path)
-    if not path.exists():
-        return
-    with Nifti(path).opened() as image:
-        said = bytes(image.header["descrip"].item()).rstrip(b"\0")
-    if said != SAID:
+    if path.exists() and not is_ours(path):
         raise ScanError(
             f"{path} was not written by p3d, or was changed since, and would be replaced; move it "
             "or give another folder"
         )
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether a NIfTI file says that `write_like` wrote it.
+
+    Raises:
+        ScanError: it is no NIfTI that can be read.
+    """
+    with Nifti(Path(path)).opened() as image:
+        return bytes(image.header["descrip"].item()).rstrip(b"\0") == SAID
 
 
 def _small(values: np.ndarray) -> np.ndarray:

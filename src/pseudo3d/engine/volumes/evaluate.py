@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pseudo3d.data.parting import units
 from pseudo3d.data.scans.dataset import ScanDataset, ScanSpec, ScanStore, scan_loader
 from pseudo3d.data.scans.manifest import ScanItem, ScanManifest
 from pseudo3d.data.scans.masks import read_mask
@@ -73,7 +74,7 @@ class VolumeEvaluation:
         return Predictions(
             classes=classes,
             scans=tuple(item.name for item in self.items),
-            units=tuple(item.group or item.name for item in self.items),
+            units=tuple(units(self.items)),
             labels=np.array([classes.index(item.label) for item in self.items]),
             seeds=(seed,),
             probs=self.answers.double().numpy()[None],
@@ -109,16 +110,16 @@ def evaluate_volumes(
     views = run.mirrors() if how.mirrors else ((),)
     answers = _answers(run, part, store, how, views, progress)
     items = part.items
-    units = [item.group or item.name for item in items]
+    whose = units(items)
     scores: Scores
     if run.task == "regress":
         truth = [item.value for item in items]
         mean = None if learned is None else learned.values
-        scores = regression(answers[:, 0], truth, units=units, learned=mean)
+        scores = regression(answers[:, 0], truth, units=whose, learned=mean)
     else:
         floors = floors_of(part, learned, store)
         options = ClassifyOptions(floors=floors)
-        scores = classification(answers, part.labels, run.classes, units=units, options=options)
+        scores = classification(answers, part.labels, run.classes, units=whose, options=options)
     listed = {item.name for item in manifest.items}  # the store knows the training part, too
     told = f"split {how.split}, {len(items)} scans, {len(views)} view{'s'[: len(views) > 1]} each"
     return VolumeEvaluation(
@@ -217,7 +218,7 @@ def _masks(
     if not rows:
         raise ManifestError(f"none of the {len(manifest.items)} scans can be read: {missing}")
     items = tuple(item for item in manifest.items if item.name not in missing)
-    units = {item.name: item.group or item.name for item in items}
+    names = [item.name for item in items]
     told = (
         f"split {how.split}, {len(items)} scans, windows of {run.pre.size} voxels, "
         f"overlap {how.sliding.overlap:.0%}, compared in the files' own grids"
@@ -225,7 +226,7 @@ def _masks(
     return VolumeEvaluation(
         task=run.task,
         protocol=told,
-        scores=segmentation(rows, options, units=units),
+        scores=segmentation(rows, options, units=dict(zip(names, units(items), strict=True))),
         answers=None,
         items=items,
         missing=missing,

@@ -41,7 +41,7 @@ def plan_input(part: ScanManifest, recipe: VolumeRecipe) -> tuple[ScanPreprocess
     given.setdefault("channels", _channels(scans))
     given.setdefault("mean", (0.0,) * given["channels"])
     given.setdefault("std", (1.0,) * given["channels"])
-    real = [scan for scan in scans if scan.kind not in ("npy", "npz")]
+    real = [scan for scan in scans if scan.measured]
     if real:
         given.setdefault("layout", _layout(real, told))
         if "spacing" not in given:
@@ -155,7 +155,7 @@ def _size(scans: list[Scan], given: dict[str, Any]) -> Size:
     """The median extent, cut down evenly in voxels where a network would see too many."""
     sizes = [_on_grid(scan, given) for scan in scans]
     size = [int(median(s[axis] for s in sizes)) for axis in range(3)]
-    if not all(scan.kind == "npz" for scan in scans):
+    if any(scan.kind != "npz" or scan.measured for scan in scans):
         size = [max(_LEAST, -(-n // 4) * 4) if n > 1 else 1 for n in size]
     most = _MOST[given.get("view", "whole")]
     while size[0] * size[1] * size[2] > most:

@@ -66,12 +66,13 @@ class ScanPrediction:
             "source": str(self.scan.source),
             "task": self.task,
             "label": self.label,
-            "probs": {k: round(float(p), 6) for k, p in zip(names, self.probs, strict=True)},
+            "probs": {k: self._plain(p, 6) for k, p in zip(names, self.probs, strict=True)},
             "hottest_voxel": list(self.hottest),
             "hottest_mm": [round(x, 2) for x in self.hottest_mm],
             "curve_axis": self.depth_axis,
             "curve": [
-                [None if isnan(v) else round(v, 5) for v in row] for row in self.curve.tolist()
+                [None if isnan(v) else self._plain(v, 5) for v in row]
+                for row in self.curve.tolist()
             ],
             "spacing_mm": list(self.scan.spacing),
             "orientation": self.scan.orientation,
@@ -85,6 +86,10 @@ class ScanPrediction:
                 for name, n in zip(self.classes[1:], counts[1:], strict=False)
             }
         return found
+
+    def _plain(self, value: float, places: int) -> float:
+        """Places of a probability; digits of a number, whose unit may be small."""
+        return float(f"{value:.7g}") if self.task == "regress" else round(float(value), places)
 
 
 def predict_scan(
@@ -111,16 +116,20 @@ def predict_scan(
         found = _segmented(run, scan, (turned, seen), how, progress)
     else:
         found = _classified(run, scan, (turned, seen))
-    return replace(found, notes=(*scan.notes, *doubts(run, seen)))
+    return replace(found, notes=(*seen.notes, *doubts(run, seen)))
 
 
 def doubts(run: Ready, seen: Scan) -> tuple[str, ...]:
-    """What speaks against the answer: values unlike those the network was trained on."""
+    """What speaks against the answer: nothing to see, or values unlike those of training."""
     told = []
+    looked = run.pre.crop(seen.array) if run.pre.view == "whole" else seen.array
+    low, high = looked.flatten(1).aminmax(dim=1)
+    if bool((low == high).all()):
+        told.append("the network sees one value everywhere; the answer means nothing")
     for channel, mean, std in zip(seen.array, run.pre.mean, run.pre.std, strict=True):
         flat = channel.flatten()
         off = float((flat[:: max(1, flat.numel() // 100_000)].float().mean() - mean) / std)
-        if abs(off) > _FAR:
+        if not abs(off) <= _FAR:  # NaN, too
             told.append(
                 f"values lie {abs(off):.0f} deviations from those of training on average; the "
                 "answer means nothing unless the scan is of the same kind"

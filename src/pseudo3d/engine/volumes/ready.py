@@ -18,6 +18,7 @@ from pseudo3d.models.network import Network
 from pseudo3d.runtime.lower import Lowered, Precision, optimize
 from pseudo3d.weights import load
 
+_EXPORTED = (".onnx", ".xml")
 Mirrors = tuple[tuple[int, ...], ...]  # axes of (N, C, D, H, W) that each view reverses
 
 
@@ -78,8 +79,14 @@ def ready(model: Network | str | Path, *, precision: Precision | None = None) ->
     Args:
         precision: on the processor; None is fp32.
     Raises:
-        WeightsError: it was not trained on scans, or does not say how its input is prepared.
+        WeightsError: it was not trained on scans, does not say how its input is prepared, or is an
+            exported network.
     """
+    if isinstance(model, str | Path) and Path(model).suffix.lower() in _EXPORTED:
+        raise WeightsError(
+            f"{model} is an exported network; scans take the checkpoint (weights.safetensors) it "
+            "was made from"
+        )
     net = load(model) if isinstance(model, str | Path) else model
     name = str(model) if isinstance(model, str | Path) else (net.name or type(net).__name__)
     card = net.card
