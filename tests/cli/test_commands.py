@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from pseudo3d.cli.main import main
+from pseudo3d.cli.videos import divide
+from pseudo3d.data.item import Item
+from pseudo3d.data.manifest import Manifest
 
 
 def test_help_lists_the_commands_without_torch(p3d):
@@ -128,6 +131,15 @@ def test_training_refuses_a_folder_that_holds_a_run(p3d, films, trained):
     assert done.returncode == 1
     assert "already holds a finished run" in done.stderr
     assert trained.exists()
+
+
+def test_rows_without_a_split_beside_others_are_named(capsys):
+    splits = ("train", "train", None, "test")
+    items = [Item(path=Path(f"{i}.mp4"), label=str(i % 2), split=s) for i, s in enumerate(splits)]
+    parts = divide(Manifest(tuple(items), ("0", "1")), [], [], seed=0)
+    assert len(parts.train.items) == 2
+    said = capsys.readouterr().err
+    assert "1 of 4 videos name no split and are left out: 2.mp4" in " ".join(said.split())
 
 
 def test_training_without_splits_holds_out_groups_and_writes_them_down(p3d, films, tmp_path):
