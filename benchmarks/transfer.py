@@ -32,7 +32,7 @@ from record import record
 TARGETS = {"msr_action3d": "silhouettes", "silhouettes": "msr_action3d"}
 MODEL = "p3d_tiny"
 WAYS: tuple[tuple[Normalize, ...], ...] = (("ssqrt", "l2"), ("zscore",))  # the paper's, another
-LAYERS = {"pool5": ("pool5",), "stages 3 to 5": ("res3", "res4", "res5")}
+LAYERS = {"pool5": ("pool5",), "stages 3 to 5": ("stages.1", "stages.2", "stages.3")}
 
 
 def weights_of(data: Path, source: str, seed: int, runs: Path) -> Path:

@@ -16,6 +16,7 @@ from pseudo3d.cli.main import main
 from pseudo3d.cli.videos import divide
 from pseudo3d.data.item import Item
 from pseudo3d.data.manifest import Manifest
+from pseudo3d.errors import ManifestError
 
 
 def test_help_lists_the_commands_without_torch(p3d):
@@ -140,6 +141,9 @@ def test_rows_without_a_split_beside_others_are_named(capsys):
     assert len(parts.train.items) == 2
     said = capsys.readouterr().err
     assert "1 of 4 videos name no split and are left out: 2.mp4" in " ".join(said.split())
+    rest = Manifest(tuple(items[2:]), ("0", "1"))  # the test part was trained on
+    with pytest.raises(ManifestError, match=r"unknown split: 'train'.*test"):
+        divide(rest, [], [], seed=0)
 
 
 def test_training_without_splits_holds_out_groups_and_writes_them_down(p3d, films, tmp_path):

@@ -139,7 +139,7 @@ def divide(manifest: "Manifest", hold_out: list[str], watch: list[str], seed: in
     held = val = None
     if hold_out:
         train_part, held = manifest.hold_out(hold_out)
-    elif "train" in manifest.splits:
+    elif manifest.splits:  # without a "train" among them, `split` says which there are
         if loose := manifest.beside_splits("videos"):
             note(loose)
         train_part = manifest.split("train")

@@ -151,7 +151,7 @@ def divide(manifest: "ScanManifest", how: ScanTraining) -> "ScanParts":
     val: ScanManifest | None = None
     if how.hold_out:
         train, held = manifest.hold_out(how.hold_out)
-    elif "train" in manifest.splits:
+    elif manifest.splits:  # without a "train" among them, `split` says which there are
         if loose := manifest.beside_splits("scans"):
             note(loose)
         train = manifest.split("train")
