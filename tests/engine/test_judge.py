@@ -70,12 +70,13 @@ def test_our_networks_are_optimized_once_and_anew_when_they_change(weights, clip
 
 
 def test_other_networks_run_as_they_are(meter, clips):
-    net = meter({"a": 1.0, "b": 2.0}).train()
+    net = meter({"a": 1.0, "b": 2.0})
     ready = judge(net, 4)
     assert ready.run is net
-    assert not net.training
     ready(clips)
     assert net.batches == [4, 4, 3]
+    assert not judge(net.train(), 4).run.training  # a copy
+    assert net.training
 
 
 def test_a_runner_without_classes_is_refused(fresh):

@@ -51,6 +51,7 @@ class Judged(Network):
         card = {"name": "judged", "config": {}, "classes": CLASSES}
         self.card = Card(**card, preprocessing=Preprocessing(**values))
         self.upward, self.seen = upward, 0
+        self.eval()  # what is in training is copied
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.seen += len(x)
