@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
 import torch
 
@@ -135,14 +134,3 @@ def request(length: int, path: str = "/predict", extra: str = "") -> bytes:
     """The head of an upload."""
     lines = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {FORM}\r\n{extra}"
     return f"{lines}Content-Length: {length}\r\n\r\n".encode()
-
-
-def stream_of(source: Path, target: Path) -> Path:
-    """The same video as an MPEG transport stream, which has no index at its end."""
-    with av.open(str(source)) as read, av.open(str(target), "w") as write:
-        into = write.add_stream_from_template(read.streams.video[0])
-        for packet in read.demux(video=0):
-            if packet.size:
-                packet.stream = into
-                write.mux(packet)
-    return target

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.containers import stream_of
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.writer import write_video
 from pseudo3d.engine.predict import predict
@@ -24,7 +25,6 @@ from pseudo3d.serve.films import Window
 from pseudo3d.serve.problems import Problem
 from pseudo3d.serve.settings import Limits
 from pseudo3d.serve.wire import Gone, Message, pack, read, receive
-from serve.serving import stream_of
 
 PRE = Preprocessing(frames=6, resize=30, size=(24, 24), mean=(0.4,) * 3, std=(0.3,) * 3)
 

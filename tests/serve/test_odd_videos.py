@@ -2,8 +2,9 @@
 
 import pytest
 
+from data.containers import stream_of
 from pseudo3d.engine.predict import predict
-from serve.serving import assert_same, stream_of
+from serve.serving import assert_same
 
 ODD = (
     "carphone_1frame.mp4", "decord_unordered.mov", "openGOP_longgop_carphone.mp4",

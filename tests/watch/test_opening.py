@@ -7,6 +7,7 @@ import av
 import pytest
 import torch
 
+from data.containers import stream_of
 from pseudo3d.data.writer import write_video
 from pseudo3d.errors import VideoError
 from pseudo3d.watch.opening import guards, opened
@@ -28,14 +29,7 @@ def segment(tmp_path):
     """A second of video as lists name it."""
     frames = torch.full((3, 25, 48, 64), 90, dtype=torch.uint8)
     write_video(tmp_path / "a.mp4", frames, fps=25)
-    path = tmp_path / "secret.ts"
-    with av.open(str(tmp_path / "a.mp4")) as read, av.open(str(path), "w") as write:
-        into = write.add_stream_from_template(read.streams.video[0])
-        for packet in read.demux(video=0):
-            if packet.size:
-                packet.stream = into
-                write.mux(packet)
-    return path
+    return stream_of(tmp_path / "a.mp4", tmp_path / "secret.ts")
 
 
 class Camera:

@@ -11,7 +11,7 @@ import typer
 from pseudo3d.cli.common import Json, Threads, note, progress_bar, say, say_json, use_threads
 from pseudo3d.cli.given import EXPLAIN, kind_of, refuse_idle
 from pseudo3d.cli.names import refuse_over, unique_names
-from pseudo3d.cli.scans.results import EXPLAINED, FILMED, MARK, refuse_others
+from pseudo3d.cli.results import EXPLAINED, FILMED, MARK, refuse_others
 from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudo3d.cli.common import memory_bytes, note, progress_bar, say, say_json
 from pseudo3d.cli.names import unique_names
-from pseudo3d.cli.scans.results import PREDICTED, refuse_others
+from pseudo3d.cli.results import PREDICTED, refuse_others
 from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:

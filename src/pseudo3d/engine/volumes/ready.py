@@ -16,9 +16,9 @@ from pseudo3d.engine.volumes.module import Goal
 from pseudo3d.errors import WeightsError
 from pseudo3d.models.network import Network
 from pseudo3d.runtime.lower import Lowered, Precision, optimize
+from pseudo3d.runtime.runner import ONNX, OPENVINO
 from pseudo3d.weights import load
 
-_EXPORTED = (".onnx", ".xml")
 Mirrors = tuple[tuple[int, ...], ...]  # axes of (N, C, D, H, W) that each view reverses
 
 
@@ -82,7 +82,7 @@ def ready(model: Network | str | Path, *, precision: Precision | None = None) ->
         WeightsError: it was not trained on scans, does not say how its input is prepared, or is an
             exported network.
     """
-    if isinstance(model, str | Path) and Path(model).suffix.lower() in _EXPORTED:
+    if isinstance(model, str | Path) and Path(model).suffix.lower() in (ONNX, OPENVINO):
         raise WeightsError(
             f"{model} is an exported network; scans take the checkpoint (weights.safetensors) it "
             "was made from"
