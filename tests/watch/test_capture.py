@@ -141,7 +141,8 @@ def test_a_stream_may_change_its_size_and_turn(serve, follow):
     shapes = [(48, 64)] * 8 + [(64, 48)] * 8 + [(120, 160)] * 8000
     camera = serve(lambda: ((i / 25, plain(99, *shape)) for i, shape in enumerate(shapes)))
     log = follow(camera.url)
-    log.follow(lambda log: log.frames and log.frames[-1].image.shape[:2] == (120, 160))
+    log.follow(lambda log: log.states().count("live") == 3)
+    log.follow(lambda log: log.frames[-1].image.shape[:2] == (120, 160))
     sizes = [(m["height"], m["width"]) for m in log.said if m["state"] == "live"]
     assert sizes == [(48, 64), (64, 48), (120, 160)]
 
