@@ -10,6 +10,7 @@ from pseudo3d.cli.scans.train import ScanTraining, recipe_for
 from pseudo3d.cli.segments import rule_from
 from pseudo3d.cli.train import recipe_with
 from pseudo3d.cli.tuning import shorter
+from pseudo3d.cli.videos import network_for
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.scans.manifest import ScanItem, ScanManifest
 from pseudo3d.errors import Pseudo3dError
@@ -63,6 +64,15 @@ def test_text_is_a_value_where_the_field_takes_it():
     assert not videos("augment.flip=false", "dropout=null").augment.flip
     assert scans("input.layout=RAS", "input.window=lung").input["window"] == "lung"
     assert rules("background=rest", "several=true", "smooth=null").several
+
+
+@pytest.mark.parametrize(
+    ("words", "channels"),
+    [([], 3), (["color=gray"], 1), (["color=flow"], 2), (["color=flow", "difference=true"], 4)],
+)
+def test_a_network_is_made_for_the_channels_of_its_input(words, channels):
+    how = videos(*(f"input.{word}" for word in words))
+    assert network_for("p3d_nano", {}, how, 2, 0).cfg.in_channels == channels
 
 
 def test_a_network_cut_down_is_tuned_by_the_same_rule():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.features.sources import open_extractor
@@ -27,6 +28,22 @@ def test_a_digest_sees_every_change_and_nothing_else():
     assert weights_digest(first.to(memory_format=torch.channels_last_3d)) == before
     first.head.weight.data = first.head.weight.data.flip(0)
     assert weights_digest(first) != before
+
+
+def test_names_count():
+    """Two layers of one shape that change places are another network."""
+    layer = nn.Linear(2, 2)
+    assert weights_digest(nn.ModuleDict({"a": layer})) != weights_digest(nn.ModuleDict({"b": layer}))
+
+
+def test_the_weights_beside_a_graph_belong_to_it(tmp_path):
+    graph, weights = tmp_path / "a.xml", tmp_path / "a.bin"
+    graph.write_text("<net/>")
+    found = []
+    for value in (b"1", b"2"):
+        weights.write_bytes(value)
+        found.append(file_digest(graph))
+    assert found[0] != found[1]
 
 
 def test_optimized_networks_without_a_card_are_told_apart():

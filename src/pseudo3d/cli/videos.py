@@ -78,7 +78,7 @@ def _train_here(asked: VideoTraining, job: "Job", world: "World") -> None:
     listed = type(parts.train)(tuple(i for items in everything for i in items), classes)
     model, options = chosen(asked.model, asked.weights)
     model = model or "p3d_tiny"
-    network = _network(model, {**options, **asked.net}, how, len(classes), seed)
+    network = network_for(model, {**options, **asked.net}, how, len(classes), seed)
     if asked.fit_batch:
         how = _fit(how, network, out / RUN if resume else None, world)
     if asked.weights is not None and not resume:
@@ -118,14 +118,15 @@ def _fit(how: "Recipe", network: "Network", run: Path | None, world: "World") ->
     return how
 
 
-def _network(
+def network_for(
     name: str, options: dict[str, Any], how: "Recipe", classes: int, seed: int
 ) -> "Network":
     import torch
 
+    from pseudo3d.data.preprocess import CHANNELS
     from pseudo3d.models import create_model
 
-    channels = (1 if how.input.get("color") == "gray" else 3) * (
+    channels = CHANNELS.get(how.input.get("color", "rgb"), 3) * (
         2 if how.input.get("difference") else 1
     )
     torch.manual_seed(seed)

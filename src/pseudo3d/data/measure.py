@@ -7,7 +7,7 @@ import torch
 
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.manifest import Item
-from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.preprocess import CHANNELS, Preprocessing
 from pseudo3d.data.sampling import uniform
 from pseudo3d.data.transforms import center_crop
 
@@ -31,6 +31,7 @@ def measure(
     for item in items[::step]:
         frames = store.read(item)
         clip = center_crop(frames.take(uniform(len(frames.times), pre.frames)), pre.size)
+        clip = clip[: CHANNELS[pre.color]]  # the third one of flow says nothing
         values = clip.double().flatten(1) / pre.scale
         total, square = total + values.sum(1), square + values.square().sum(1)
         count += values.shape[1]

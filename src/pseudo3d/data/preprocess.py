@@ -14,7 +14,7 @@ from pseudo3d.errors import Pseudo3dError, unknown
 
 Color = Literal["rgb", "bgr", "gray", "flow"]
 Sampling = Literal["uniform", "dense"]
-_CHANNELS: dict[str, int] = {"rgb": 3, "bgr": 3, "gray": 1, "flow": 2}
+CHANNELS: dict[str, int] = {"rgb": 3, "bgr": 3, "gray": 1, "flow": 2}  # of each color
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -82,7 +82,7 @@ class Preprocessing:
             )
 
     def _check_values(self) -> None:
-        want = _CHANNELS[self.color]
+        want = CHANNELS[self.color]
         for name in ("mean", "std"):
             value = getattr(self, name)
             if len(value) != want or not all(math.isfinite(v) for v in value):
@@ -100,7 +100,7 @@ class Preprocessing:
     @property
     def channels(self) -> int:
         """Channels of the network's input."""
-        return _CHANNELS[self.color] * (2 if self.difference else 1)
+        return CHANNELS[self.color] * (2 if self.difference else 1)
 
     def crop(self, clips: UInt8[Tensor, "*n h w"]) -> UInt8[Tensor, "*n h2 w2"]:
         """Cut `size` out of the middle."""
@@ -136,7 +136,7 @@ class Preprocessing:
 
     def _colors(self, x: Tensor) -> Tensor:
         """RGB or gray as read -> the base channels in their order."""
-        have, want = x.shape[1], _CHANNELS[self.color]
+        have, want = x.shape[1], CHANNELS[self.color]
         if have == 1 and want == 3:
             return x.expand(-1, 3, -1, -1, -1)
         if have == 3 and want == 1:

@@ -96,7 +96,11 @@ def test_light_is_refused_before_anything_is_written(tmp_path, parts, store, sma
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_on_flow_comes_to_its_end(tmp_path, parts, store, small):
-    how = small.but(steps=1, input={**small.input, **FLOW}, augment=Augment(flip=True, rotate=5))
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_on_flow_comes_to_its_end(tmp_path, parts, store, small, known):
+    flow = FLOW if known else {k: v for k, v in FLOW.items() if k not in ("mean", "std")}
+    how = small.but(steps=1, input={**small.input, **flow}, augment=Augment(flip=True, rotate=5))
     train(net := tiny(), parts, store, Job(recipe=how, out=tmp_path / "run"))
-    assert net.card.preprocessing.color == "flow"
+    pre = net.card.preprocessing
+    assert pre.color == "flow"
+    assert (pre.mean == FLOW["mean"]) == known

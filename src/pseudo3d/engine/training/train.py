@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import Callback
 from pseudo3d.data.cache import FrameStore
 from pseudo3d.data.manifest import Item, Manifest, write_manifest
 from pseudo3d.data.measure import measure
-from pseudo3d.data.preprocess import Preprocessing
+from pseudo3d.data.preprocess import CHANNELS, Preprocessing
 from pseudo3d.engine.training import record
 from pseudo3d.engine.training.distributed import World, first_alone, joined, told, whole
 from pseudo3d.engine.training.job import Divided, Job, Parts, check_head, digests
@@ -51,7 +51,7 @@ def plan_input(recipe: Recipe, parts: Parts, store: FrameStore) -> Preprocessing
     """
     if "mean" in recipe.input:
         return Preprocessing(**recipe.input)
-    channels = 1 if recipe.input.get("color") == "gray" else 3
+    channels = CHANNELS.get(recipe.input.get("color", "rgb"), 3)
     pre = Preprocessing(**recipe.input, mean=(0.0,) * channels, std=(1.0,) * channels)
     found = measure(parts.train.items, store, pre)
     return replace(pre, mean=found.mean, std=found.std, difference_std=found.difference_std)
