@@ -249,6 +249,19 @@ def test_what_is_there_is_not_mixed_with_another_extraction(weights, few, tmp_pa
         extract(weights, few, out=tmp_path / "f.txt")
 
 
+def test_files_of_0_1_hold_another_res4_and_the_same_pool5(weights, few, tmp_path):
+    for layer, same in (("res4", False), ("pool5", True)):
+        out, ready = tmp_path / f"{layer}.npz", open_extractor(weights, [layer])
+        found = extract(ready, few, clips=1, out=out)
+        old = {k: v for k, v in found.meta.items() if k != "stages"}
+        replace(found, meta=old).save(out)
+        if same:
+            extract(ready, few, clips=1, out=out)
+        else:
+            with pytest.raises(Pseudo3dError, match="an extraction with another stages"):
+                extract(ready, few, clips=1, out=out)
+
+
 def test_corrected_labels_reach_the_features_that_are_there(weights, few, tmp_path):
     out = tmp_path / "f.npz"
     before = extract(weights, few, clips=1, out=out)
