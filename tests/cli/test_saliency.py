@@ -18,6 +18,7 @@ from pseudo3d.data.scans.preprocess import ScanPreprocessing
 from pseudo3d.data.video import probe
 from pseudo3d.data.writer import write_video
 from pseudo3d.errors import Pseudo3dError
+from pseudo3d.explain import overlay, scan_attribution
 from pseudo3d.models import create_model
 from pseudo3d.weights import save
 
@@ -194,3 +195,29 @@ def test_what_somebody_else_wrote_is_not_replaced(run, home, tmp_path):
         (tmp_path / name).unlink()
     for words in (film, scan) * 2:  # its own files may be
         run(*words)
+
+
+@pytest.mark.parametrize(
+    ("module", "writer", "words"),
+    [
+        (overlay, "write_pictures", ("net.safetensors", "films/one.mp4")),
+        (scan_attribution, "write_scan", ("scan.safetensors", "scan.npy")),
+    ],
+)
+def test_what_a_broken_off_run_left_may_be_replaced(
+    run, home, tmp_path, monkeypatch, module, writer, words
+):
+    pytest.importorskip("nibabel", reason="writing NIfTI needs the extra `scans`")
+
+    write = getattr(module, writer)
+
+    def stop(*about):
+        write(*about)
+        raise OSError("no space left")
+
+    line = (*(home / word for word in words), "--no-check", "--out", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, writer, stop)
+        run(*line, code=1)
+    assert list(tmp_path.iterdir())
+    run(*line)

@@ -33,7 +33,8 @@ def test_a_digest_sees_every_change_and_nothing_else():
 def test_names_count():
     """Two layers of one shape that change places are another network."""
     layer = nn.Linear(2, 2)
-    assert weights_digest(nn.ModuleDict({"a": layer})) != weights_digest(nn.ModuleDict({"b": layer}))
+    one, two = (nn.ModuleDict({name: layer}) for name in "ab")
+    assert weights_digest(one) != weights_digest(two)
 
 
 def test_the_weights_beside_a_graph_belong_to_it(tmp_path):
