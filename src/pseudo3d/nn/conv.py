@@ -3,16 +3,16 @@
 A pseudo-3-D network (Qiu, Yao, Mei, ICCV 2017) is built from 1 x k x k and k x 1 x 1 kernels
 only, and both are 2-D convolutions on a view of the same bytes: channels_last_3d of (N, C, T, H,
 W) is channels_last of (N * T, C, H, W). The view is faster (3-D dispatch on a CPU rarely reaches
-the vector code at batch 1) and it is right where torch's 3-D form is not: on CPUs with AVX-512,
-torch 2.13 computes wrong bfloat16 weight gradients when 2 <= T < temporal kernel.
+the vector code at batch 1) and it is right where torch's 3-D form is not: see `exact`.
 """
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from pseudo3d.nn.exact import computes_in_bfloat16, convolve
 
 Triple = tuple[int, int, int]
 Padding = Literal["zeros", "replicate"]
@@ -155,7 +155,7 @@ class Conv3d(nn.Conv3d):
         if self.groups > 1 or self.kernel_size != (1, 1, 1) or any(self.pads):
             return False
         few = x[:, 0].numel() <= self.in_channels * self.out_channels // 64
-        return few and _computes_in_bfloat16(x)
+        return few and computes_in_bfloat16(x)
 
     def _product(self, x: Tensor) -> Tensor:
         """1 x 1 x 1: every voxel's channels times the weights."""
@@ -174,9 +174,8 @@ class Conv3d(nn.Conv3d):
         """2-D convolution of N * T images with a weight (O, I, kH, kW)."""
         n, c, t, h, w = x.shape
         images = x.permute(0, 2, 3, 4, 1).reshape(n * t, h, w, c).permute(0, 3, 1, 2)
-        y = F.conv2d(
-            images, weight, self.bias, self.stride[1:], padding, self.dilation[1:], self.groups
-        )
+        rest = (self.stride[1:], padding, self.dilation[1:], self.groups)
+        y = convolve(F.conv2d, images, weight, self.bias, *rest)
         d, h2, w2 = y.shape[1:]
         return y.permute(0, 2, 3, 1).reshape(n, t, h2, w2, d).permute(0, 4, 1, 2, 3)
 
@@ -200,7 +199,7 @@ class Conv3d(nn.Conv3d):
         return y.permute(0, 2, 3, 1).reshape(n, t2, h, w, d).permute(0, 4, 1, 2, 3)
 
     def _full(self, x: Tensor, padding: Triple) -> Tensor:
-        """Full kernel; where bfloat16 gradients would be wrong, in float32.
+        """Full kernel.
 
         Where a long kernel with a stride meets a short clip, torch 2.13's weight gradient on the
         CPU writes past its memory, in float32 too; with the frames of padding put there first it
@@ -209,25 +208,10 @@ class Conv3d(nn.Conv3d):
         if self._overruns(x, padding[0]):
             x = F.pad(x, (0, 0, 0, 0, padding[0], padding[0]))
             padding = (0, *padding[1:])
-        short = 2 <= x.shape[2] < self.dilation[0] * (self.kernel_size[0] - 1) + 1
         rest = (self.stride, padding, self.dilation, self.groups)
-        if not (short and _computes_in_bfloat16(x)):
-            return F.conv3d(x, self.weight, self.bias, *rest)
-        with torch.autocast("cpu", enabled=False):
-            bias = None if self.bias is None else self.bias.float()
-            y = F.conv3d(x.float(), self.weight.float(), bias, *rest)
-        return y.to(torch.bfloat16)
+        return convolve(F.conv3d, x, self.weight, self.bias, *rest)
 
     def _overruns(self, x: Tensor, padding: int) -> bool:
         """Kernels of 7 frames and more, strides above 1, clips up to a frame longer (measured)."""
         long = self.kernel_size[0] > 5 and self.stride[0] > 1
         return long and padding > 0 and x.shape[2] < 2 * self.kernel_size[0]
-
-
-def _computes_in_bfloat16(x: Tensor) -> bool:
-    """Whether a convolution of `x` on the CPU would run in bfloat16, autocast included."""
-    if x.device.type != "cpu":
-        return False
-    if torch.is_autocast_enabled("cpu"):
-        return torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return x.dtype == torch.bfloat16
