@@ -172,6 +172,12 @@ def test_a_diverged_network_is_not_written(saved):
     assert path.read_bytes() == before
 
 
+def test_a_network_without_numbers_is_not_written(tmp_path):
+    with pytest.raises(WeightsError, match=r"on the device 'meta'.*load them first"):
+        save(create_model("p3d_nano", num_classes=2).to("meta"), tmp_path / "w.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_network_changed_by_hand_is_not_written(tmp_path):
     """Nobody could open it again."""
     for change in (

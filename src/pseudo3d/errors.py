@@ -37,7 +37,16 @@ def unknown(what: str, got: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(got, names, n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
+    if not names:
+        hint = "There is none."
     return f"unknown {what}: {got!r}. {hint}"
+
+
+def in_words(err: Exception) -> str:
+    """What is wrong, without the number that the system gives it."""
+    if isinstance(err, OSError) and err.filename and err.strerror and not err.filename2:
+        return f"{err.filename}: {err.strerror}"
+    return str(err)
 
 
 def require(module: str, extra: str) -> ModuleType:

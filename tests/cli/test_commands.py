@@ -176,6 +176,15 @@ def test_training_from_an_earlier_run_takes_its_network(p3d, films, tmp_path):
     assert (kept["model"], kept["config"]["mixes"]) == ("p3d_nano", ["B"])
 
 
+def test_a_missing_file_is_named_without_the_systems_number(monkeypatch, capsys, weights, tmp_path):
+    gone = tmp_path / "gone.mp4"
+    monkeypatch.setattr("sys.argv", ["p3d", "predict", str(weights), str(gone)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    assert f"{gone}: No such file or directory" in capsys.readouterr().err.replace("\n", "")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

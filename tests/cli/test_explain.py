@@ -1,6 +1,7 @@
 """`p3d timecheck`, `map`, `neighbors`, `imagine` on small files."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,16 @@ def test_map_draws_a_feature_file(run, home, method):
     done = run("map", home / "f.npz", "--method", method, "--out", out, "--color", "split")
     assert done.stdout.strip() == str(out)
     assert out.read_bytes().startswith(PNG)
+
+
+def test_what_no_video_has_gives_no_color(run, home, tmp_path):
+    bare = replace(FeatureSet.load(home / "f.npz"), groups=(None,) * 8).save(tmp_path / "f.npz")
+    app = typer.Typer()
+    explain.add_to(app)
+    words = ["map", str(bare), "--color", "group", "--out", str(tmp_path / "m.png")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "no video has a group" in done.stderr
 
 
 def test_neighbors_draws_a_sheet_and_tells_the_share(run, home):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pseudo3d.cli.common import key_values
+from pseudo3d.cli.common import input_of, key_values
 from pseudo3d.cli.scans.train import ScanTraining, recipe_for
 from pseudo3d.cli.segments import rule_from
 from pseudo3d.cli.train import recipe_with
@@ -15,7 +15,7 @@ from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.data.scans.manifest import ScanItem, ScanManifest
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.models import create_model
-from pseudo3d.weights import Card
+from pseudo3d.weights import Card, save
 
 SCANS = ScanManifest(items=(ScanItem(path=Path("a.nii"), label="a"),), classes=("a",))
 
@@ -73,6 +73,25 @@ def test_text_is_a_value_where_the_field_takes_it():
 def test_a_network_is_made_for_the_channels_of_its_input(words, channels):
     how = videos(*(f"input.{word}" for word in words))
     assert network_for("p3d_nano", {}, how, 2, 0).cfg.in_channels == channels
+
+
+def test_the_input_of_weights_is_taken_over():
+    pre = Preprocessing(frames=8, resize=40, size=(32, 32), color="gray", mean=(0.4,), std=(0.2,))
+    assert Preprocessing(**recipe_with("cpu", {}, None, None, pre).input) == pre
+    smaller = Preprocessing(**recipe_with("cpu", {}, 4, 16, pre).input)
+    assert (smaller.frames, smaller.resize, smaller.size) == (4, 20, (16, 16))
+    other = recipe_with("cpu", {"input.color": "rgb", "epochs": 3}, None, None, pre)
+    assert other.epochs == 3
+    assert not {"mean", "std"} & set(other.input)  # they are measured on the data
+    assert (other.input["color"], other.input["frames"]) == ("rgb", 8)
+
+
+def test_weights_name_their_input_where_their_network_is_trained(tmp_path):
+    net = create_model("p3d_nano", widths=(4, 8, 8, 8), num_classes=2)
+    pre = Preprocessing(frames=3, resize=18, size=(16, 16), mean=(0.5,) * 3, std=(0.25,) * 3)
+    save(net, path := tmp_path / "w.safetensors", classes=("a", "b"), preprocessing=pre)
+    assert input_of(None, path) == input_of("p3d_nano", path) == pre
+    assert input_of("p3d_tiny", path) is None
 
 
 def test_a_network_cut_down_is_tuned_by_the_same_rule():

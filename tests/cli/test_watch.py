@@ -112,6 +112,28 @@ def test_json_tells_everything_and_decisions_on_demand(home):
     assert {len(r["top"]) for r in reports if r["event"] == "decision"} == {2}
 
 
+def test_a_watch_that_saw_no_frame_has_failed_and_says_why(home, tmp_path):
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "notes.mp4").write_bytes(b"no video")
+    bad = [f"v={tmp_path / 'empty.mp4'}", f"w={tmp_path / 'notes.mp4'}"]
+    done = run(home / "weights.safetensors", *bad, "--seconds", 60, "--threads", 1)
+    assert done.exit_code == 1
+    assert isinstance(done.exception, Pseudo3dError)
+    assert "no frame came from v, w, so nothing was watched" in str(done.exception)
+    told = done.stderr.splitlines()
+    assert "v: ended: its data make no sense (not a video, or damaged)" in told
+    assert "v: 0 frames, no decision" in told
+
+
+def test_a_watch_succeeds_where_one_source_of_two_gave_frames(home, tmp_path):
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    sources = [f"v={tmp_path / 'empty.mp4'}", f"cam={home / 'film.mp4'}"]
+    done = run(home / "weights.safetensors", *sources, "--threads", 1)
+    assert done.exit_code == 0, done.output
+    assert "v: 0 frames, no decision" in done.stderr.splitlines()
+    assert "cam: 30 frames" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "error", "said"),
     [

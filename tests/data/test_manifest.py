@@ -220,6 +220,9 @@ def test_each_group_is_left_out_once():
 def test_an_unknown_or_every_group_cannot_be_held_out():
     with pytest.raises(ManifestError, match="unknown group: 'p9'"):
         people().hold_out(["p9"])
+    bare = Manifest(tuple(replace(item, group=None) for item in people().items), people().classes)
+    with pytest.raises(ManifestError, match=r"unknown group: 'p0'\. There is none\."):
+        bare.hold_out(["p0"])
     with pytest.raises(ManifestError, match="one side is empty"):
         people(2).hold_out(["p0", "p1"])
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from pseudo3d.engine.judge import judge, known
 from pseudo3d.engine.predict import predict
@@ -53,6 +54,12 @@ def test_batches_have_two_sizes_at_most(weights, clips, count, batch, sizes):
     run = Recorder(load(weights))
     assert judge(run, batch)(clips[:count]).shape == (count, 3)
     assert run.sizes == sizes
+
+
+def test_a_network_with_another_head_runs_as_it_is(weights, clips):
+    net, want = load(weights), judge(weights, 4)(clips)
+    net.head = nn.Sequential(net.head)
+    assert torch.allclose(judge(net, 4)(clips), want, atol=1e-5)
 
 
 def test_our_networks_are_optimized_once_and_anew_when_they_change(weights, clips):

@@ -96,3 +96,8 @@ def test_the_layer_is_pool5_or_the_only_one_and_is_normalized():
         rows_of(features("prob", "res5"), None)
     with pytest.raises(TypeError, match="ssqrt"):
         rows_of(features("prob"), None, ["sqrt"])
+
+
+def test_neighbors_of_other_groups_want_groups():
+    with pytest.raises(Pseudo3dError, match="no video has a group; add the column group"):
+        nearest(np.eye(4), 1, (None,) * 4)

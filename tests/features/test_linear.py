@@ -287,3 +287,11 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.pipeline", None)
     with pytest.raises(ImportError, match=r"pseudo3d\[eval\]"):
         leave_out(made(), "group")
+
+
+def test_scans_are_called_scans():
+    scans = replace(made(), meta={"preprocessing": {"kind": "scan"}})
+    parts = [scans.split(name) for name in ("train", "test")]
+    assert "training scans" in train_test(*parts).describe()
+    assert "9 scans, interval" in train_test(*parts).describe()
+    assert "videos" not in leave_out(scans, "group").describe()

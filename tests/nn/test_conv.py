@@ -1,5 +1,7 @@
 """Our Conv3d is torch's, only executed differently; and its bfloat16 gradients are right."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -154,8 +156,8 @@ def test_the_state_dict_is_that_of_torch_in_five_dimensions():
 
 
 def gradients(layer, clip, mode):
-    """Weight gradient with everything in bfloat16, under autocast, or in float32."""
-    dtype = torch.bfloat16 if mode == "pure" else torch.float32
+    """Output and weight gradient, all in bfloat16, under autocast, or in the type that is named."""
+    dtype = {"pure": torch.bfloat16, "float64": torch.float64}.get(mode, torch.float32)
     layer = layer.to(dtype)
     layer.zero_grad()
     draw = torch.Generator().manual_seed(1)
@@ -191,27 +193,29 @@ def test_bfloat16_weight_gradients_are_right_on_few_frames(kernel, dilation, t, 
     assert (ours - exact).norm() / exact.norm() < 2e-2
 
 
-@pytest.mark.parametrize("mode", ["pure", "autocast"])
+@pytest.mark.parametrize("mode", ["float32", "pure", "autocast"])
 @settings(FEW, max_examples=60)
 @given(
     kernel=st.sampled_from([(1, 3, 3), (1, 5, 5), (1, 7, 7), (3, 3, 3), (3, 1, 1), (1, 1, 1)]),
     stride=st.tuples(*[st.integers(1, 4)] * 3),
     clip=st.tuples(st.integers(1, 9), st.integers(1, 12), st.integers(1, 5)),
-    cout=st.sampled_from([16, 24, 80]),
+    channels=st.tuples(st.sampled_from([1, 3, 16]), st.sampled_from([8, 24, 80])),
 )
-@example(kernel=(1, 3, 3), stride=(1, 1, 2), clip=(2, 9, 1), cout=16)
-@example(kernel=(1, 3, 3), stride=(1, 1, 2), clip=(2, 9, 2), cout=16)
-@example(kernel=(1, 3, 3), stride=(1, 3, 3), clip=(4, 4, 1), cout=80)
-@example(kernel=(1, 5, 5), stride=(1, 2, 4), clip=(1, 16, 4), cout=16)
-@example(kernel=(3, 3, 3), stride=(1, 2, 2), clip=(8, 3, 2), cout=80)
-@example(kernel=(3, 3, 3), stride=(2, 2, 2), clip=(4, 9, 1), cout=16)
-def test_bfloat16_is_right_however_narrow_the_clip(mode, kernel, stride, clip, cout):
+@example(kernel=(1, 3, 3), stride=(1, 1, 2), clip=(2, 9, 1), channels=(16, 16))
+@example(kernel=(1, 3, 3), stride=(1, 1, 2), clip=(2, 9, 2), channels=(16, 16))
+@example(kernel=(1, 3, 3), stride=(1, 3, 3), clip=(4, 4, 1), channels=(16, 80))
+@example(kernel=(1, 5, 5), stride=(1, 2, 4), clip=(1, 16, 4), channels=(16, 16))
+@example(kernel=(3, 3, 3), stride=(1, 2, 2), clip=(8, 3, 2), channels=(16, 80))
+@example(kernel=(3, 3, 3), stride=(2, 2, 2), clip=(4, 9, 1), channels=(16, 16))
+@example(kernel=(3, 3, 3), stride=(1, 1, 1), clip=(1, 16, 16), channels=(3, 16))
+@example(kernel=(1, 5, 5), stride=(1, 1, 2), clip=(2, 9, 1), channels=(1, 8))
+def test_odd_shapes_are_right_in_every_type(mode, kernel, stride, clip, channels):
     torch.manual_seed(0)
-    conv = Conv3d(16, cout, kernel, stride=stride, padding=same_padding(kernel))
+    conv = Conv3d(*channels, kernel, stride=stride, padding=same_padding(kernel))
     with torch.no_grad():
         conv.weight.copy_(conv.weight.bfloat16())
-    x = torch.randn(1, 16, *clip).bfloat16().float()
-    wanted, exact = gradients(conv, x, "float32")
+    x = torch.randn(1, channels[0], *clip).bfloat16().float()
+    wanted, exact = gradients(deepcopy(conv), x, "float64")
     y, ours = gradients(conv, x, mode)
     assert (y - wanted).norm() <= 1e-2 * wanted.norm()
     assert (ours - exact).norm() <= 2e-2 * exact.norm()

@@ -91,6 +91,18 @@ def test_the_two_files_of_openvino_belong_together(model, tmp_path):
         open_runner(tmp_path / "net.xml")
 
 
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_a_clip_with_a_hole_has_no_answer(weights, tmp_path, to):
+    path = export(weights, tmp_path / {"onnx": "a.onnx", "openvino": "a.xml"}[to], to).path
+    clip = torch.randn(2, 3, 2, 16, 16)
+    runner = open_runner(path)
+    want = runner(clip)
+    clip[0, 1, 0, 3, 3] = torch.nan
+    found = runner(clip)
+    assert found[0].isnan().all()
+    assert torch.allclose(found[1], want[1], atol=1e-5)
+
+
 def test_an_fp32_file_can_run_in_bf16_where_the_processor_can(model, monkeypatch):
     clip = torch.randn(2, 3, 2, 16, 16)
     runner = open_runner(model)

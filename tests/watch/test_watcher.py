@@ -118,7 +118,7 @@ def test_an_event_ends_when_its_source_is_lost_and_the_others_go_on(live, serve,
     assert len(hearing.of("live", "a")) == 2  # it came back
     assert meters[0].lost >= 1
     assert (meters[1].lost, hearing.of("lost", "b")) == (0, [])
-    assert any(note.startswith("a: lost (why ") for note in hearing.notes)
+    assert any(note.startswith("a: lost: ") for note in hearing.notes)
 
 
 @pytest.mark.usefixtures("in_threads")
@@ -130,6 +130,7 @@ def test_files_are_watched_to_their_ends(live, serve, scenes, tmp_path):
     watch(live, hearing, [str(bad)])
     assert time.monotonic() - began < 15
     assert "make no sense" in hearing.of("ended")[0]["why"]
+    assert "bad: ended: its data make no sense (not a video, or damaged)" in hearing.notes
 
 
 @pytest.mark.usefixtures("in_threads")

@@ -15,6 +15,7 @@ from pseudo3d.errors import Pseudo3dError
 if TYPE_CHECKING:
     from pseudo3d.data.cache import FrameStore
     from pseudo3d.data.manifest import Manifest
+    from pseudo3d.data.preprocess import Preprocessing
     from pseudo3d.engine.training.recipes import Recipe
     from pseudo3d.models.network import Network
 
@@ -174,27 +175,39 @@ def chosen(model: str | None, weights: Path | None) -> tuple[str | None, dict[st
     found = None if weights is None else _described(weights)
     if found is None or model not in (None, found[0]):
         return model, {}
-    return found
+    return found[:2]
 
 
-def _described(weights: Path) -> tuple[str, dict[str, Any]] | None:
-    """The network that a file holds, but for what the data decide; None for a 2-D ResNet."""
+def input_of(model: str | None, weights: Path) -> "Preprocessing | None":
+    """The input that weights for videos name; None where another network is to be trained."""
+    from pseudo3d.data import preprocess
+
+    found = _described(weights)
+    if found is None or model not in (None, found[0]):
+        return None
+    return found[2] if isinstance(found[2], preprocess.Preprocessing) else None
+
+
+def _described(weights: Path) -> tuple[str, dict[str, Any], Any] | None:
+    """The network that a file holds, but for what the data decide, and its input; or None."""
     from pseudo3d.recycle.files import read_file
     from pseudo3d.recycle.foreign.formats import has_head, recognize, understand
     from pseudo3d.recycle.foreign.kinds import Choices
     from pseudo3d.weights import Card
 
     state, text = read_file(weights)
+    found: Any
     if text is not None:
-        card = Card.from_json(text)
-        name, options = card.name, card.config
+        found = Card.from_json(text)
+        name, options = found.name, found.config
     elif recognize(state, weights) == "resnet":
         return None
     else:
         classes = None if has_head(state) else 1
         found = understand(state, Choices(source=str(weights), num_classes=classes))
         name, options = found.model, found.config
-    return name, {k: v for k, v in options.items() if k not in ("num_classes", "in_channels")}
+    kept = {k: v for k, v in options.items() if k not in ("num_classes", "in_channels")}
+    return name, kept, found.preprocessing
 
 
 def start_from(net: "Network", weights: Path, classes: tuple[str, ...]) -> str:

@@ -180,6 +180,8 @@ def map_(
         rows_of(found, layer, normalize or ()), method.value, seed=seed, perplexity=perplexity
     )
     names = {"label": found.labels, "group": found.groups, "split": found.splits}[color.value]
+    if color is not Colors.label and not any(names):
+        raise typer.BadParameter(f"no video has a {color.value}", param_hint="--color")
     title = f"{len(found)} videos by {color.value}"
     say(str(map_png(made.points, names, out, axes=made.axes, title=title, note=made.how)))
     note(made.how)

@@ -155,7 +155,7 @@ def _tell_features(found: "FeatureSet", out: Path, json: bool) -> None:
     sizes = {name: x.shape[1] for name, x in found.layers.items()}
     clips = 0 if found.clip_video is None else len(found.clip_video)
     missing, ends = found.meta["missing"], found.meta["incomplete"]
-    unit = "scans" if found.meta["preprocessing"].get("kind") == "scan" else "videos"
+    unit = found.kind
     if json:
         facts = {"out": str(out), unit: len(found), "clip_rows": clips, "layers": sizes}
         say_json({**found.meta, **facts})

@@ -31,7 +31,7 @@ from pseudo3d.cli import (
     weights,
 )
 from pseudo3d.cli.scans import compare, inspect, view
-from pseudo3d.errors import Pseudo3dError
+from pseudo3d.errors import Pseudo3dError, in_words
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,7 +84,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _leave()
     except (Pseudo3dError, OSError, ImportError, FloatingPointError) as err:
-        fail(str(err), 1)
+        fail(in_words(err), 1)
     except (ValueError, TypeError) as err:
         fail(str(err), 2)
 

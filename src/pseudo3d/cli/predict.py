@@ -20,6 +20,7 @@ from pseudo3d.cli.running import (
     precision_on_torch,
 )
 from pseudo3d.cli.segments import Cut, Cutting, Rule, Segments
+from pseudo3d.errors import in_words
 
 if TYPE_CHECKING:
     from pseudo3d.engine.predict import Prediction
@@ -101,8 +102,8 @@ def predict(
     with closing(_answers(model, files, plan, bar=bar)) as answers:
         for (file, result), name, film in zip(answers, names, films, strict=True):
             if isinstance(result, Exception):
-                rows.append({"source": str(file), "error": str(result)})
-                note(f"error: {result}")
+                rows.append({"source": str(file), "error": in_words(result)})
+                note(f"error: {in_words(result)}")
                 continue
             found.append(result)
             rows.append(result.to_dict(top))

@@ -12,7 +12,7 @@ from pseudo3d.cli.common import Json, Threads, note, progress_bar, say, say_json
 from pseudo3d.cli.given import EXPLAIN, kind_of, refuse_idle
 from pseudo3d.cli.names import refuse_over, unique_names
 from pseudo3d.cli.results import EXPLAINED, FILMED, MARK, refuse_others
-from pseudo3d.errors import Pseudo3dError
+from pseudo3d.errors import Pseudo3dError, in_words
 
 if TYPE_CHECKING:
     from pseudo3d.explain.asking import Asked
@@ -108,8 +108,8 @@ def explain(
                 _spare(path, out, name, EXPLAINED if scans else FILMED)
             row = (_scan if scans else _video)(model, path, name, wish)
         except (Pseudo3dError, OSError) as err:
-            failed[path] = str(err)
-            note(f"error: {err}")
+            failed[path] = in_words(err)
+            note(f"error: {in_words(err)}")
             continue
         told.append(row)
         if row["test"] is not None:

@@ -1,5 +1,6 @@
 """`p3d train`: labeled videos in, weights out."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from pseudo3d.cli.common import (
     Cache,
     Threads,
+    input_of,
     key_values,
     recipe_but,
     use_threads,
@@ -16,7 +18,11 @@ from pseudo3d.cli.given import SCANS, TRAIN, VIDEOS, given, refuse_idle
 from pseudo3d.cli.spread import Devices, Nodes, Strategy, SyncNorm
 
 if TYPE_CHECKING:
+    from pseudo3d.data.preprocess import Preprocessing
     from pseudo3d.engine.training.recipes import Recipe
+
+
+_MEASURED = ("color", "difference", "scale")  # with another one, mean and deviation are others
 
 
 def train(
@@ -132,12 +138,15 @@ def train(
             )
         )
         return
+    start = None if weights is None or "recipe" in given(ctx) else input_of(model, weights)
+    changes |= key_values(set_ or [])
     train_videos(
         VideoTraining(
             data=data,
             out=out,
             model=model,
-            recipe=recipe_with(recipe, {**changes, **key_values(set_ or [])}, frames, size),
+            recipe=recipe_with(recipe, changes, frames, size, start),
+            input_taken=start is not None,
             fit_batch=batch == "auto",
             net=key_values(net or []),
             seed=seed,
@@ -166,10 +175,16 @@ def _count(batch: str | None, scans: bool) -> int | None:
 
 
 def recipe_with(
-    name: str, changes: dict[str, Any], frames: int | None, size: int | None
+    name: str,
+    changes: dict[str, Any],
+    frames: int | None,
+    size: int | None,
+    start: "Preprocessing | None" = None,
 ) -> "Recipe":
     """A recipe by name with the options of the command line put in.
 
+    Args:
+        start: the input of the weights that training starts from, in the place of the recipe's.
     Raises:
         Pseudo3dError: text for a switch or a number.
         TypeError: no such field.
@@ -178,7 +193,9 @@ def recipe_with(
     from pseudo3d.engine.training.recipes import recipe
 
     how = recipe(name)
-    given = dict(how.input)
+    given = dict(how.input) if start is None else asdict(start)
+    if any(f"input.{name}" in changes for name in _MEASURED):
+        given = {k: v for k, v in given.items() if k not in ("mean", "std", "difference_std")}
     if frames is not None:
         given["frames"] = frames
     if size is not None:

@@ -24,6 +24,7 @@ class VideoTraining:
     out: Path
     model: str | None
     recipe: "Recipe"
+    input_taken: bool  # over from the weights
     fit_batch: bool
     net: dict[str, Any]
     seed: int
@@ -83,6 +84,8 @@ def _train_here(asked: VideoTraining, job: "Job", world: "World") -> None:
         how = _fit(how, network, out / RUN if resume else None, world)
     if asked.weights is not None and not resume:
         note(start_from(network, asked.weights, classes))
+        if asked.input_taken:
+            note(_told(how, asked.weights))
     gray = how.input.get("color") == "gray"
     store = store_of_first(
         world, lambda: open_store(listed, how.input["resize"], gray, asked.cache)
@@ -100,6 +103,15 @@ def _train_here(asked: VideoTraining, job: "Job", world: "World") -> None:
             store.fill(parts.held.items if parts.held is not None else ())
             note(f"report: {page_of(out, store)}")
     say(str(path))
+
+
+def _told(how: "Recipe", weights: Path) -> str:
+    """Which input a run takes over, and how to have another."""
+    height, width = how.input["size"]
+    return (
+        f"input as {weights} has it: {how.input['frames']} frames of {height} x {width} pixels, "
+        f"{how.input.get('color', 'rgb')}; --frames, --size, --set input.KEY or --recipe change it"
+    )
 
 
 def _fit(how: "Recipe", network: "Network", run: Path | None, world: "World") -> "Recipe":

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ import typer
 
 from pseudo3d.cli.common import Threads, note, say, use_threads
 from pseudo3d.cli.running import Precision, Runtime, Runtimes, Weights
+from pseudo3d.errors import Pseudo3dError
 
 if TYPE_CHECKING:
     from pseudo3d.watch.meter import Meter
@@ -93,7 +94,8 @@ def watch(
     """Watch cameras and streams; print events as they happen. Ctrl-C ends it, files complete.
 
     The newest frame is looked at first: where the network is slower than the camera, frames are
-    left out and nothing queues up. A source that is lost is sought again until it is back.
+    left out and nothing queues up. A source that is lost is sought again until it is back. The exit
+    code is 1 where no source gave a frame.
     """
     use_threads(threads)
     from pseudo3d.cli.common import memory_bytes
@@ -141,8 +143,7 @@ def watch(
             screen.stop = watcher.stop
         with _stopped_by_signals(watcher.stop):
             meters = watcher.run(found, seconds)
-    for source, meter in zip(found, meters, strict=True):
-        state.note(f"{source.name}: {_figures(meter)}")
+    _conclude(state, found, meters)
 
 
 class _State:
@@ -218,6 +219,22 @@ def _words(report: dict[str, Any]) -> str:
     last = report.get("path") or f"{report.get('score', 0):.1%}"
     head = [report[key] for key in ("time", "source", "event", "label")]
     return printable("\t".join([*head, last]))
+
+
+def _conclude(state: _State, sources: Sequence["Source"], meters: Sequence["Meter"]) -> None:
+    """Tell the figures of every source.
+
+    Raises:
+        Pseudo3dError: there was nothing to watch.
+    """
+    for source, meter in zip(sources, meters, strict=True):
+        state.note(f"{source.name}: {_figures(meter)}")
+    if not any(meter.shown for meter in meters):
+        names = ", ".join(source.name for source in sources)
+        raise Pseudo3dError(
+            f"no frame came from {names}, so nothing was watched; wanted a video, camera or stream "
+            "that plays: mend what is said above, or give another source"
+        )
 
 
 def _figures(meter: "Meter") -> str:

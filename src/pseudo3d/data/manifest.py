@@ -98,7 +98,10 @@ class Manifest:
             ManifestError: fewer than two groups, or items without one.
         """
         if len(self.groups) < 2 or any(item.group is None for item in self.items):
-            raise ManifestError("leave one group out: wanted two groups, and one for every item")
+            raise ManifestError(
+                "leave one group out: wanted two groups, and one for every item; give a list with "
+                "a column group"
+            )
         for group in self.groups:
             yield (group, *self.hold_out([group]))
 

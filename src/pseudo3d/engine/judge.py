@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from pseudo3d.data.preprocess import Preprocessing
 from pseudo3d.errors import WeightsError
@@ -79,7 +79,7 @@ class Judge:
 def judge(model: Model, batch: int) -> Judge:
     """Make a network ready: paths are opened, our networks on the processor optimized.
 
-    Networks on another device, and those that are not ours, run as they are.
+    Networks on another device, and those that are not ours or have another head, run as they are.
 
     Raises:
         WeightsError: the network does not know its classes or its preprocessing.
@@ -87,7 +87,7 @@ def judge(model: Model, batch: int) -> Judge:
     run = open_runner(model) if isinstance(model, str | Path) else model
     pre, classes = known(run)
     if isinstance(run, Network):
-        ours = run.name and _device(run).type == "cpu"
+        ours = run.name and _device(run).type == "cpu" and isinstance(run.head, nn.Linear)
         run = _optimized(run) if ours else plain(run)
     return Judge(run=run, pre=pre, classes=classes, batch=batch)
 

@@ -98,12 +98,18 @@ def nearest(
         apart: groups of the videos; neighbors then come from other groups only, so that the same
             person or source does not answer for the label.
     Raises:
-        Pseudo3dError: fewer than `k` others for some video, or features that are not finite.
+        Pseudo3dError: fewer than `k` others for some video, features that are not finite, or no
+            groups at all.
     """
     _check(features)
     if k < 1:
         raise ValueError(f"k is {k}; wanted 1 or more neighbors")
     x = unit(features.astype(np.float32))
+    if apart is not None and not any(apart):
+        raise Pseudo3dError(
+            "neighbors of other groups: no video has a group; add the column group to the list and "
+            "extract again, or look among all"
+        )
     names = np.array([group or "" for group in apart or [None] * len(x)])
     index, similarity = [], []
     for start in range(0, len(x), _CHUNK):

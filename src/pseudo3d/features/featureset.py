@@ -54,6 +54,12 @@ class FeatureSet:
         """The labels there are, sorted."""
         return tuple(sorted({label for label in self.labels if label is not None}))
 
+    @property
+    def kind(self) -> str:
+        """What the rows are of: videos or scans."""
+        said = self.meta.get("preprocessing", {}).get("kind")
+        return "scans" if said == "scan" else "videos"
+
     def layer(self, name: str | None = None) -> Float[np.ndarray, "v f"]:
         """Rows of one layer; None takes the only one.
 
@@ -63,7 +69,9 @@ class FeatureSet:
         if name is None and len(self.layers) == 1:
             return next(iter(self.layers.values()))
         if name is None:
-            raise Pseudo3dError(f"layers {', '.join(self.layers)} are there; name one of them")
+            raise Pseudo3dError(
+                f"layers {', '.join(self.layers)} are there; name one of them (--layer NAME)"
+            )
         if name not in self.layers:
             raise Pseudo3dError(unknown("layer", name, self.layers))
         return self.layers[name]

@@ -35,6 +35,7 @@ class LinearScore:
     units: tuple[str, ...]  # what the interval draws: the group of a video, else its file
     folds: tuple[tuple[str, int, int], ...]  # what was left out, its videos, how many are right
     notes: tuple[str, ...] = ()
+    kind: str = "videos"  # or scans: what `paths` are of
 
     @property
     def right(self) -> np.ndarray:
@@ -59,8 +60,8 @@ class LinearScore:
     def describe(self) -> str:
         """The protocol in words, to stand beside the score."""
         drawn = len(set(self.units))
-        what = "videos" if drawn == len(self.units) or drawn < 2 else f"{drawn} groups"
-        return f"{self.protocol}; {len(self.paths)} videos, interval: bootstrap over {what}"
+        what = self.kind if drawn == len(self.units) or drawn < 2 else f"{drawn} groups"
+        return f"{self.protocol}; {len(self.paths)} {self.kind}, interval: bootstrap over {what}"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -123,13 +124,14 @@ def train_test(train: FeatureSet, test: FeatureSet, options: Linear | None = Non
     found = machine.predict(_matrix(test, options)[0])
     right = int((found == truth).sum())
     return LinearScore(
-        protocol=f"{len(train)} training videos; {options.describe()}",
+        protocol=f"{len(train)} training {train.kind}; {options.describe()}",
         paths=test.paths,
         labels=tuple(truth),
         found=tuple(map(str, found)),
         units=units_of(test),
         folds=(("test", len(test), right),),
         notes=(*_missing(train, test), *_strangers("the test part", truth, labels)),
+        kind=test.kind,
     )
 
 
@@ -219,6 +221,7 @@ def _cross(
         units=tuple(units.tolist()),
         folds=tuple(folds),
         notes=tuple(notes),
+        kind=features.kind,
     )
 
 

@@ -1,19 +1,24 @@
-"""Convolutions that torch 2.13 computes wrongly in bfloat16 on a CPU run in float32 here.
+"""Convolutions that torch 2.13 computes wrongly on a CPU, computed another way.
 
-Two kinds, found by comparing with float32, on processors with AVX-512:
+Found by comparing random shapes with float64, on processors with AVX-512 and with AMX:
 
-- Full kernels, weight gradient: 2 <= T < reach of the kernel in time.
-- Kernels wider than 1 with a stride in width above 1, where a row of outputs has a single one: the
-  weight gradient where the row is shorter than the stride, and on processors with AMX the output
-  itself from about five rows on. Both read, and write, memory that is not theirs.
+- Kernels wider than 1 with a stride in width above 1, where a row has a single output. In bfloat16
+  the weight gradient is wrong where the row is shorter than the stride, and with AMX the output
+  itself from about five rows on; in float32 the output is, of one channel with a stride of 1 in
+  height. A single output needs no stride: left out, all of it is right.
+- Full kernels in bfloat16 on a clip shorter than the kernel in time: the weight gradient of two
+  frames and more, and with AMX the output of a single frame of few channels. They run in float32.
 
-What comes out is of any size or not a number, and nothing tells.
+What comes out else is of any size or not a number, memory is written past its end, and nothing
+tells.
 """
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+Sizes = Sequence[int]  # of all axes of a kernel, width last
 
 
 def computes_in_bfloat16(x: Tensor) -> bool:
@@ -25,44 +30,42 @@ def computes_in_bfloat16(x: Tensor) -> bool:
     return x.dtype == torch.bfloat16
 
 
-def is_narrow(
-    width: int, kernel: int, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
-) -> bool:
-    """Whether rows of `width` have a single output, by a kernel and a stride above 1.
-
-    Args:
-        stride, padding, dilation: of all axes, width last.
-    """
-    reach = dilation[-1] * (kernel - 1) + 1
-    return kernel > 1 and stride[-1] > 1 and width + 2 * padding[-1] - reach < stride[-1]
-
-
 def convolve(
     function: Callable[..., Tensor],
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
     groups: int,
 ) -> Tensor:
-    """`F.conv2d` or `F.conv3d`, in float32 where bfloat16 would be wrong."""
-    rest = (stride, padding, dilation, groups)
-    if not computes_in_bfloat16(x) or not _is_wrong(x, weight, stride, padding, dilation):
-        return function(x, weight, bias, *rest)
-    with torch.autocast("cpu", enabled=False):
-        y = function(x.float(), weight.float(), None if bias is None else bias.float(), *rest)
-    return y.to(torch.bfloat16)
+    """`F.conv2d` or `F.conv3d`, and right."""
+    single = x.device.type == "cpu" and _single_column(x, weight, stride, padding, dilation)
+    rest = ((*stride[:-1], 1) if single else stride, padding, dilation, groups)
+    if _is_short(x, weight, dilation) and computes_in_bfloat16(x):
+        with torch.autocast("cpu", enabled=False):
+            whole = None if bias is None else bias.float()
+            y = function(x.float(), weight.float(), whole, *rest).to(torch.bfloat16)
+    else:
+        y = function(x, weight, bias, *rest)
+    return y[..., :1] if single else y
 
 
-def _is_wrong(
-    x: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+def gives_nonsense(
+    x: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> bool:
-    if is_narrow(x.shape[-1], weight.shape[-1], stride, padding, dilation):
-        return True
-    return x.ndim == 5 and 2 <= x.shape[2] < dilation[0] * (weight.shape[2] - 1) + 1
+    """Whether torch's own output may be anything, in the type of `x`."""
+    lone = x.ndim == 5 and x.shape[2] == 1 < weight.shape[2] and x.dtype == torch.bfloat16
+    return lone or _single_column(x, weight, stride, padding, dilation)
+
+
+def _single_column(
+    x: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> bool:
+    kernel, reach = weight.shape[-1], dilation[-1] * (weight.shape[-1] - 1) + 1
+    return kernel > 1 and 0 <= x.shape[-1] + 2 * padding[-1] - reach < stride[-1] != 1
+
+
+def _is_short(x: Tensor, weight: Tensor, dilation: Sizes) -> bool:
+    return x.ndim == 5 and x.shape[2] < dilation[0] * (weight.shape[2] - 1) + 1

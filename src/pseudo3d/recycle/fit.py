@@ -54,6 +54,11 @@ def check_fit(
     Raises:
         WeightsError: layers were put in or replaced by hand, or other classes or channels.
     """
+    if any(value.is_meta for value in model.state_dict().values()):
+        raise WeightsError(
+            f"{path}: not written, the {model.name} is on the device 'meta' and its weights hold "
+            "no numbers; load them first"
+        )
     with torch.device("meta"):  # weights take no memory there
         sketch = create_model(model.name, **asdict(model.cfg))
     if told := misfits(model.state_dict(), sketch.state_dict()):

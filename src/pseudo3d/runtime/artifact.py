@@ -18,6 +18,7 @@ from pseudo3d.errors import Pseudo3dError, WeightsError, require
 from pseudo3d.models.network import check_clip
 from pseudo3d.runtime.flat import to_frames
 from pseudo3d.runtime.identity import file_digest
+from pseudo3d.runtime.inference import as_blank
 from pseudo3d.runtime.openvino import check_precision, compile_options, openvino_core
 from pseudo3d.weights import Card
 
@@ -119,10 +120,9 @@ class Artifact:
             Pseudo3dError: clips of another size than the file was made for.
         """
         self._check(clips)
-        if self.spec.layout == "frames":
-            clips = to_frames(clips)
-        array = clips.detach().to("cpu", torch.float32).contiguous().numpy()
-        return torch.from_numpy(self._run(array))
+        given = to_frames(clips) if self.spec.layout == "frames" else clips
+        array = given.detach().to("cpu", torch.float32).contiguous().numpy()
+        return as_blank(clips.detach().cpu(), torch.from_numpy(self._run(array)))
 
     def _check(self, clips: Tensor) -> None:
         check_clip(clips, self.spec.clip[0])
@@ -156,11 +156,6 @@ class Artifact:
 class OnnxArtifact(Artifact):
     """Runs an .onnx file with ONNX Runtime on the processor."""
 
-    @cached_property
-    def identity(self) -> str:
-        """Of the file's weights."""
-        return file_digest(self.path)[:16]
-
     def _open(self, precision: Literal["fp32", "bf16"] | None, threads: int | None) -> None:
         ort = require("onnxruntime", "export")
         options = ort.SessionOptions()
@@ -191,11 +186,6 @@ class OnnxArtifact(Artifact):
 
 class OpenVinoArtifact(Artifact):
     """Runs an .xml (with its .bin), or an .onnx, with OpenVINO on the processor."""
-
-    @cached_property
-    def identity(self) -> str:
-        """Of the file's weights."""
-        return file_digest(self.path)[:16]
 
     def _open(self, precision: Literal["fp32", "bf16"] | None, threads: int | None) -> None:
         core = openvino_core()

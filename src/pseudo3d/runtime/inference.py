@@ -1,10 +1,11 @@
-"""Inference in the types that were chosen."""
+"""Inference in the types that were chosen, and for clips that hold numbers."""
 
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
@@ -23,3 +24,12 @@ def inference(function: Callable[Given, Found]) -> Callable[Given, Found]:
             return function(*args, **kwargs)
 
     return run
+
+
+def as_blank(x: Tensor, y: Tensor) -> Tensor:
+    """What came out of `x`, and NaN for every clip that holds a value that is no number.
+
+    oneDNN's fused ReLU makes 0 of NaN, and a broken input would get an answer like any other.
+    """
+    broken = ~torch.isfinite(x.sum(tuple(range(1, x.ndim)), dtype=torch.float32))
+    return y.masked_fill(broken.view(-1, *[1] * (y.ndim - 1)), torch.nan) if broken.any() else y

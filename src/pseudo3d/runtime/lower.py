@@ -19,7 +19,7 @@ from pseudo3d.nn.stem import MaxPool
 from pseudo3d.runtime.agree import difference
 from pseudo3d.runtime.fold import check_foldable, fold
 from pseudo3d.runtime.identity import weights_digest
-from pseudo3d.runtime.inference import inference
+from pseudo3d.runtime.inference import as_blank, inference
 from pseudo3d.runtime.nodes import is_add, is_relu, module_of
 from pseudo3d.runtime.steps import Convolution, Step
 from pseudo3d.runtime.thin import every_nth
@@ -65,7 +65,16 @@ class Lowered:
             values[line.output] = line.run(*(values[i] for i in line.inputs), **line.options)
             for i in line.ends:
                 values[i] = None
-        return values[-1]
+        return as_blank(x, values[-1])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Lowered":
+        return self  # it never changes
+
+    def __reduce__(self) -> Any:
+        raise Pseudo3dError(
+            f"an optimized {self.name} cannot be pickled, for its weights are packed for this "
+            "process; send the network or its file, and optimize() it there"
+        )
 
     @inference
     def features(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n f"]:
@@ -104,9 +113,15 @@ def optimize(
         raise ValueError(f"precision is {precision!r}; wanted 'fp32' or 'bf16'")
     if not isinstance(model, Network):
         check_foldable(model)
+    if not isinstance(model.head, nn.Linear):
+        raise Pseudo3dError(
+            f"the head of this {model.name} is a {type(model.head).__name__}; optimize() knows a "
+            "Linear one. Use the network itself, or put what comes after its logits elsewhere"
+        )
     device = model.head.weight.device.type
     if device != "cpu":
-        raise ValueError(f"the network is on {device!r}; optimize() is for the CPU: model.cpu()")
+        way = "load its weights first" if device == "meta" else "model.cpu()"
+        raise ValueError(f"the network is on {device!r}; optimize() is for the CPU: {way}")
     if example is None:
         rng = torch.Generator().manual_seed(0)
         example = torch.randn(1, model.cfg.in_channels, 8, 32, 32, generator=rng)

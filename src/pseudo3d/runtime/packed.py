@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pseudo3d.nn.exact import convolve, is_narrow
+from pseudo3d.nn.exact import convolve, gives_nonsense
 
 KEPT = 4  # shapes and numbers of threads packed weights are kept for; older ones are packed again
 
@@ -54,7 +54,8 @@ class PackedConv:
         Args:
             spare: nobody needs `other` afterwards: its memory takes the result.
         """
-        if not fused() or self._is_wrong(x):
+        padding, stride, dilation, _ = self.shape
+        if not fused() or gives_nonsense(x, self.weight, stride, padding, dilation):
             return self._public(x, other)
         args: tuple[Any, ...] = (x, self._weight(x.shape), self.bias, *self.shape)
         if other is None:
@@ -68,13 +69,6 @@ class PackedConv:
         return torch.ops.mkldnn._convolution_pointwise.binary(
             x, other, *args[1:], "add", 1.0, act2, [], None
         )
-
-    def _is_wrong(self, x: Tensor) -> bool:
-        """Whether oneDNN, packed or not, would compute something else: see `pseudo3d.nn.exact`."""
-        if x.dtype != torch.bfloat16:
-            return False
-        padding, stride, dilation, _ = self.shape
-        return is_narrow(x.shape[-1], self.weight.shape[-1], stride, padding, dilation)
 
     def _weight(self, shape: torch.Size) -> Tensor:
         use = (shape, torch.get_num_threads())

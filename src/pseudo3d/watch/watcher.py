@@ -197,8 +197,7 @@ class Watcher:
             seat.meter.lost += state == "lost"
             self._cut(seat, f"the source {'was lost' if state == 'lost' else 'ended'}")
             seat.state, seat.since, seat.caption = self.live.start(), 0.0, None
-        words = ", ".join(f"{key} {value}" for key, value in message.items() if value is not None)
-        self._note(f"{seat.source.name}: {state}" + (f" ({words})" if words else ""))
+        self._note(f"{seat.source.name}: {_words(state, message)}")
         if state != "connecting":
             self._report(seat, state, time.monotonic(), **message)
 
@@ -225,3 +224,10 @@ class Watcher:
     def _report(self, seat: Seat, event: str, taken: float, **about: Any) -> None:
         head = {"event": event, "source": seat.source.name, "time": iso(wall(taken))}
         self._tell({**head, **about})
+
+
+def _words(state: str, about: dict[str, Any]) -> str:
+    """What has become of a source as text: the state, why, and the rest in brackets."""
+    why = f": {about['why']}" if about.get("why") else ""
+    rest = [f"{key} {value}" for key, value in about.items() if key != "why" and value is not None]
+    return state + why + (f" ({', '.join(rest)})" if rest else "")

@@ -362,6 +362,24 @@ def test_results_beside_the_scans_are_not_taken_for_patients(masker, home, tmp_p
     assert "2_mask.nii.gz" in told
 
 
+def test_a_folder_of_nothing_but_results_is_named_as_such(masker, home, tmp_path):
+    results = tmp_path / "results"
+    predict_scans(masker, [home / "2.nii.gz"], out=results)
+    said = r"results holds no scans, only results of p3d \(2: 2_heat.nii.gz, 2_mask.nii.gz\); give"
+    with pytest.raises(Pseudo3dError, match=said):
+        app(["predict", str(masker), str(results), "--out", str(tmp_path / "x")],
+            standalone_mode=False)  # fmt: skip
+    assert scans_among([results, home / "2.nii.gz"]) == [home / "2.nii.gz"]
+    (results / "deeper").mkdir()  # folders may be classes
+    assert scans_among([results]) == []
+    (results / "deeper").rmdir()
+    (results / "film.mp4").write_bytes(b"")  # the folder may be one of videos
+    assert scans_among([results]) == []
+    (results / "film.mp4").unlink()
+    (results / "2.nii.gz").write_bytes((home / "2.nii.gz").read_bytes())
+    assert scans_among([results]) == [results / "2.nii.gz"]
+
+
 def test_scans_without_a_split_beside_others_are_named(home, capsys):
     rows = ["path,label,split", "0.nii.gz,well,train", "1.nii.gz,ill,train", "2.nii.gz,well,"]
     (home / "parts.csv").write_text("\n".join(rows) + "\n")

@@ -248,6 +248,15 @@ def test_values_unlike_those_of_training_are_pointed_out(trained):
     assert bright.to_dict()["notes"] == list(bright.notes)
 
 
+@pytest.mark.parametrize(("times", "told"), [(12, "vary 12 times"), (0.01, "vary 0.01 times")])
+def test_values_that_spread_unlike_those_of_training_are_pointed_out(trained, times, told):
+    run = ready(trained[0])
+    noise = torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    values = run.pre.mean[0] + noise / noise.std() * run.pre.std[0] * times
+    (said,) = doubts(run, replace(bar("depth"), array=values))
+    assert told in said
+
+
 def test_what_shows_nothing_is_said_to_mean_nothing(trained):
     flat = replace(bar("depth"), array=torch.full((1, 8, 8, 8), 20, dtype=torch.int16))
     said = "the network sees one value everywhere; the answer means nothing"

@@ -25,6 +25,9 @@ def scans_among(paths: list[Path]) -> list[Path]:
     A folder that directly holds DICOM is one scan, whatever else lies in it. Of any other folder
     each entry counts that is a scan, or a folder with DICOM in or below it; the others, and what
     p3d wrote itself, are told.
+
+    Raises:
+        Pseudo3dError: there is no scan, and a folder holds results of p3d and no video.
     """
     found: list[Path] = []
     for path in paths:
@@ -34,7 +37,25 @@ def scans_among(paths: list[Path]) -> list[Path]:
             found.append(path)
         else:
             return []
+    if not found:
+        for path in paths:
+            _refuse_results(path)
     return found
+
+
+def _refuse_results(folder: Path) -> None:
+    """Refuse a folder without scans that holds results; folders in it, or videos, may be meant."""
+    from pseudo3d.data.video import VIDEO_SUFFIXES
+
+    inside = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
+    results = [p.name for p in inside if _is_result(p)]
+    meant = any(p.is_dir() or p.suffix.lower() in VIDEO_SUFFIXES for p in inside)
+    if results and not meant:
+        some = ", ".join(results[:5]) + (", ..." if len(results) > 5 else "")
+        raise Pseudo3dError(
+            f"{folder} holds no scans, only results of p3d ({len(results)}: {some}); give the "
+            "folder with the scans"
+        )
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pseudo3d.cli.common import memory_bytes, note, progress_bar, say, say_json
 from pseudo3d.cli.names import unique_names
 from pseudo3d.cli.results import PREDICTED, refuse_others
-from pseudo3d.errors import Pseudo3dError
+from pseudo3d.errors import Pseudo3dError, in_words
 
 if TYPE_CHECKING:
     from pseudo3d.engine.volumes.predict import ScanPrediction
@@ -57,9 +57,9 @@ def predict_scans(
                 for file in write_outputs(found, out, name):
                     note(f"written: {file}")
         except (Pseudo3dError, OSError) as err:
-            failed[path] = str(err)
-            told.append({"source": str(path), "error": str(err)})
-            note(f"error: {err}")
+            failed[path] = in_words(err)
+            told.append({"source": str(path), "error": in_words(err)})
+            note(f"error: {in_words(err)}")
             continue
         told.append(found.to_dict())
         if not json:

@@ -27,6 +27,7 @@ from pseudo3d.models.network import Network
 
 NOTE = "research use only"
 _FAR = 5.0  # deviations that the mean of a scan may lie off; within a set it is about one
+_WIDE, _FLAT = 4.0, 1 / 8  # of the deviation seen in training
 _ANSWER = 3  # bytes per voxel: a label and a half float of heat
 Source = str | Path | Scan
 
@@ -128,12 +129,15 @@ def doubts(run: Ready, seen: Scan) -> tuple[str, ...]:
         told.append("the network sees one value everywhere; the answer means nothing")
     for channel, mean, std in zip(seen.array, run.pre.mean, run.pre.std, strict=True):
         flat = channel.flatten()
-        off = float((flat[:: max(1, flat.numel() // 100_000)].float().mean() - mean) / std)
+        some = flat[:: max(1, flat.numel() // 100_000)].float()
+        off, spread = float((some.mean() - mean) / std), float(some.std() / std)
         if not abs(off) <= _FAR:  # NaN, too
-            told.append(
-                f"values lie {abs(off):.0f} deviations from those of training on average; the "
-                "answer means nothing unless the scan is of the same kind"
-            )
+            what = f"lie {abs(off):.0f} deviations from those of training on average"
+        elif not _FLAT <= spread <= _WIDE:
+            what = f"vary {spread:.2g} times as much as those of training"
+        else:
+            continue
+        told.append(f"values {what}; the answer means nothing unless the scan is of the same kind")
     return tuple(told)
 
 

@@ -8,10 +8,11 @@ the report says whether it was found to.
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.nn.conv import Padding
@@ -57,7 +58,7 @@ def convert(
             center frame), "acs" (kernels turned into three planes), "2.5d" (no look along time).
         kernel: frames under a temporal kernel.
         head: "mean" averages answers that are vectors over the frames, "frames" keeps each.
-        example: images (N, C, H, W) that `net2d` takes; found by trial unless given.
+        example: images (N, C, H, W) that `net2d` takes, at least one; found by trial unless given.
     Shape:
         network of (N, C, H, W) -> network of (N, C, T, H, W) or (N, C, D, H, W)
     Raises:
@@ -100,10 +101,14 @@ def convert(
 
 def carry_out(net2d: nn.Module, plan: Plan, image_channels: int) -> Converted:
     """Convert by a plan, without measuring anything."""
-    clock, net = Clock(), _copy(net2d)
+    modes = {name: module.training for name, module in net2d.named_modules()}
+    # in eval mode, for in training torch's spectral_norm changes a weight whenever it is read
+    clock, net = Clock(), _copy(net2d).eval()
     told = adapt_channels(net, plan, image_channels)
     before = sum(p.numel() for p in net2d.parameters())
     net, layers = build(net, plan, clock)
+    for name, module in net.named_modules():
+        module.training = modes.get(name, module.training)
     converted = Converted(net, clock, plan.options.head)
     converted.report = Report(
         network=type(net2d).__name__,
@@ -131,8 +136,15 @@ def _check(net2d: nn.Module) -> None:
         raise Pseudo3dError(
             f"{name} has no 2-D convolution (torch.nn.Conv2d); wanted a network of images"
         )
-    if any(isinstance(p, UninitializedParameter) for p in net2d.parameters()):
+    entries = dict(chain(net2d.named_parameters(), net2d.named_buffers()))
+    if any(is_lazy(value) for value in entries.values()):
         raise Pseudo3dError(f"{name} has lazy parameters; run it once on an image first")
+    for entry, value in entries.items():
+        if value.is_meta:
+            raise Pseudo3dError(
+                f"{name} has weights that hold no numbers: {entry} is on device meta. Load them "
+                "first: net.to_empty(device='cpu'), then net.load_state_dict(...)"
+            )
 
 
 def _copy(net2d: nn.Module) -> nn.Module:

@@ -4,6 +4,7 @@ Modules do not say in which order they run or what `forward` does between them, 
 be drawn of every network. Hooks on one run see both.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from pseudo3d.errors import Pseudo3dError
 from pseudo3d.recycle.convert.partner import first
+from pseudo3d.recycle.foreign.kinds import shorten
 
 NORMS = (_BatchNorm, nn.GroupNorm, nn.InstanceNorm2d)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
@@ -69,17 +71,69 @@ def observe(net: nn.Module, example: Tensor | None) -> Observation:
     """Run a network, in eval mode, on images; random ones of a size it takes unless given.
 
     Raises:
-        Pseudo3dError: it takes no images of any size tried, or its answer is not one per image.
+        Pseudo3dError: it takes no images of any size tried or not those given, or its answer is
+            not one per image, or none of numbers.
     """
     like = next((p for p in net.parameters() if p.is_floating_point()), torch.zeros(()))
-    found = None
-    if example is not None:
-        images = example.to(like)
-        found = _run(net, torch.cat((images, images.flip(-1))) if len(images) == 1 else images)
-    else:
-        found = _search(net, like)
+    found = _search(net, like) if example is None else _run_example(net, like, example)
     _check_answers(net, found)
+    _check_numbers(net, found)
     return found
+
+
+def _run_example(net: nn.Module, like: Tensor, example: Tensor) -> Observation:
+    _check_images(example)
+    images = example.to(like)
+    images = torch.cat((images, images.flip(-1))) if len(images) == 1 else images
+    try:
+        return _run(net, images)
+    except Exception as err:  # whatever a forward raises on images it does not take
+        doubled = f" (run as {len(images)})" if len(images) != len(example) else ""
+        advice = _several(net) or "Wanted (N, C, H, W) with N >= 1, of channels and a size it takes"
+        raise Pseudo3dError(
+            f"the 2-D network does not take example, images of shape {tuple(example.shape)}"
+            f"{doubled}: {_reason(err)}. {advice}"
+        ) from err
+
+
+def _check_images(example: Any) -> None:
+    """Refuse what cannot be a batch of images of any network."""
+    wanted = "wanted a tensor of images (N, C, H, W) with N >= 1"
+    if not isinstance(example, Tensor):
+        several = (
+            ". A network of several inputs is wrapped in a module with one, the images, that gives "
+            "the others itself"
+        )
+        hint = several if isinstance(example, tuple | list | dict) else ""
+        raise Pseudo3dError(f"example is a {type(example).__name__}; {wanted}{hint}")
+    shape = tuple(example.shape)
+    if len(shape) != 4 or min(shape) < 1:
+        hints = {3: "; one image is image[None]", 5: "; of a clip (N, C, T, H, W), clip[:, :, 0]"}
+        raise Pseudo3dError(f"example has shape {shape}; {wanted}{hints.get(len(shape), '')}")
+    if example.is_meta:
+        raise Pseudo3dError(f"example is on device meta and holds no numbers; {wanted}")
+    if not example.isfinite().all():
+        raise Pseudo3dError("example holds NaN or infinite numbers; wanted images of finite ones")
+
+
+def _several(net: nn.Module) -> str:
+    """What to do about a forward that wants more than images; empty where it does not."""
+    try:
+        wants = inspect.signature(net.forward).parameters.values()
+    except (TypeError, ValueError):  # not written in Python
+        return ""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = [p.name for p in wants if p.default is p.empty and p.kind not in kinds]
+    if len(names) < 2:
+        return ""
+    return (
+        f"It takes several inputs ({', '.join(names)}); wrap it in a module whose forward takes "
+        "one, the images, and gives the others itself"
+    )
+
+
+def _reason(err: Exception) -> str:
+    return str(err).strip().partition("\n")[0].rstrip(".") or type(err).__name__
 
 
 def _search(net: nn.Module, like: Tensor) -> Observation:
@@ -92,12 +146,13 @@ def _search(net: nn.Module, like: Tensor) -> Observation:
             try:
                 return _run(net, images)
             except Exception as err:  # whatever a forward raises on a shape it does not take
-                tries.setdefault((c, size), str(err).strip().partition("\n")[0])
+                tries.setdefault((c, size), _reason(err))
     (c, size), why = next(iter(tries.items()))
     sides = ", ".join(map(str, _SIZES))
     raise Pseudo3dError(
         f"the 2-D network takes no batch of images of {channels} channels with side {sides}; with "
-        f"({_IMAGES}, {c}, {size}, {size}) it says: {why}. Give images that it takes: example="
+        f"({_IMAGES}, {c}, {size}, {size}) it says: {why}. "
+        + (_several(net) or "Give images that it takes: example=")
     )
 
 
@@ -150,10 +205,46 @@ def _check_answers(net: nn.Module, seen: Observation) -> None:
             "found; let it give a tensor, or a tuple, list or dict of them"
         )
     for images in (seen.example, seen.example[:1]):
-        for y in tree_leaves(seen.output if images is seen.example else net(images)):
+        for y in tree_leaves(seen.output if images is seen.example else _alone(net, images)):
             if isinstance(y, Tensor) and (y.ndim == 0 or y.shape[0] != len(images)):
                 raise Pseudo3dError(
                     f"the 2-D network answers {len(images)} images with a tensor of shape "
                     f"{tuple(y.shape)}; wanted one row per image, or frames cannot be told apart. "
                     "Put the batch first, or convert the part of the network that does"
                 )
+
+
+def _alone(net: nn.Module, image: Tensor) -> Any:
+    """The answer to one image."""
+    try:
+        return net(image)
+    except Exception as err:  # whatever a forward raises on a batch it does not take
+        raise Pseudo3dError(
+            f"the 2-D network takes {_IMAGES} images or more, but not one, of shape "
+            f"{tuple(image.shape)}: {_reason(err)}. Let its forward take batches of any size"
+        ) from err
+
+
+def _check_numbers(net: nn.Module, seen: Observation) -> None:
+    """Refuse answers that are no numbers, for on them nothing can be measured."""
+    answers = [y for y in tree_leaves(seen.output) if isinstance(y, Tensor) and y.numel()]
+    if any(y.isnan().any() for y in answers):
+        what = "NaN"
+    elif answers and not any(y.isfinite().any() for y in answers):
+        what = "only infinite numbers"
+    else:
+        return
+    state = {k: v for k, v in net.state_dict().items() if isinstance(v, Tensor)}
+    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        why = (
+            f"numbers that are not finite are in {shorten(broken)}, so its training likely "
+            "diverged. Take weights from before that"
+        )
+    else:
+        why = (
+            "its weights are finite, but likely too large by far (its training diverged), or it "
+            "does not take such images. Take other weights, or give images that it takes: example="
+        )
+    shape = tuple(seen.example.shape)
+    raise Pseudo3dError(f"the 2-D network gives {what} for images of shape {shape}: {why}")

@@ -1,5 +1,6 @@
 """Measure whether a converted network is its 2-D self, frame by frame."""
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -49,13 +50,21 @@ def prove(net2d: nn.Module, converted: Converted, plan: Plan, example: Tensor) -
         # a kernel summed over its channels is rounded once, in the network's own precision
         limit64=1e-9 if own == images else _LIMITS.get(example.dtype, _COARSE),
     )
-    return proof if proof.exact else replace(proof, why_not=_cause(net2d, plan, example))
+    if proof.exact:
+        return proof
+    frames = (as_frames(c.expand(-1, images, -1, -1, -1)) for c in clips)
+    if math.isinf(proof.error) and any(y.isnan().any() for x in frames for y in _tensors(net2d(x))):
+        return replace(proof, why_not="the 2-D network itself answers NaN to random images")
+    return replace(proof, why_not=_cause(net2d, plan, example))
 
 
 def _difference(
     net2d: nn.Module, converted: Converted, clip: Tensor, channels: tuple[int, int]
 ) -> float:
-    """Greatest difference of the answers to one batch of clips, relative to the greatest answer."""
+    """Greatest difference of the answers to one batch of clips, relative to the greatest answer.
+
+    Never NaN, which `max` may pass over: infinite where an answer is not a number.
+    """
     wide, own = (clip.expand(-1, c, -1, -1, -1) if clip.shape[1] == 1 else clip for c in channels)
     answers = [_tensors(net2d(frame[None])) for frame in as_frames(wide)]
     wanted = [
@@ -64,12 +73,15 @@ def _difference(
     got = _tensors(converted(own))
     if [y.shape for y in got] != [y.shape for y in wanted]:
         return float("inf")
-    worst = 0.0
-    for mine, theirs in zip(got, wanted, strict=True):
-        if theirs.numel():
-            scale = theirs.abs().max().clamp_min(1e-12)
-            worst = max(worst, float((mine - theirs).abs().max() / scale))
-    return worst if worst == worst else float("inf")  # not a number is no equality
+    pairs = zip(got, wanted, strict=True)
+    return max((_off(*pair) for pair in pairs if pair[1].numel()), default=0.0)
+
+
+def _off(mine: Tensor, theirs: Tensor) -> float:
+    """Greatest difference of two answers, relative to the greatest finite number in the second."""
+    apart = float((mine - theirs).abs().where(mine != theirs, 0.0).max())  # inf - inf is NaN
+    scale = float(theirs.abs().where(theirs.isfinite(), 0.0).max())
+    return math.inf if math.isnan(apart) else apart / max(scale, 1e-12)
 
 
 def _tensors(answer: Any) -> list[Tensor]:
