@@ -308,6 +308,19 @@ def test_a_stream_that_computes_something_else_is_not_handed_out(monkeypatch):
         Stream(network("modern", True))
 
 
+def test_a_frame_with_a_hole_is_refused_and_the_stream_goes_on():
+    """oneDNN's fused ReLU would make 0 of NaN."""
+    stream, clip = stream_of("release", True), clip_of(2, 4, 20, 20)
+    state = pushed(stream, clip[:, :, :3], [3], stream.start(streams=2))
+    torn = clip[:, :, 3].clone()
+    torn[1, 0, 4, 4] = torch.nan
+    with pytest.raises(Pseudo3dError, match="frames of stream 1 hold NaN"):
+        stream.step(torn, state)
+    state = pushed(stream, clip[:, :, 3:], [1], state)
+    whole = pushed(stream, clip, [4], stream.start(streams=2))
+    assert relative(stream.decide(state), stream.decide(whole)) < 1e-5
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_frames_as_read_are_refused():
     stream = stream_of("release", True)

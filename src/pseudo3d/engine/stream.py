@@ -176,6 +176,12 @@ class Stream:
                 f"frames of {chunk.shape[0]} streams, a state of {len(state.seen)}; begin with "
                 f"start(streams={chunk.shape[0]}), or see StreamState.stack and split"
             )
+        broken = (~torch.isfinite(chunk.sum((1, 2, 3, 4), dtype=torch.float32))).nonzero()
+        if len(broken):
+            raise Pseudo3dError(
+                f"frames of stream {', '.join(map(str, broken.flatten().tolist()))} hold NaN or "
+                "infinite numbers; leave them out: the state given is still good"
+            )
         size = (chunk.shape[3], chunk.shape[4])
         if state.size not in (None, size):
             raise Pseudo3dError(

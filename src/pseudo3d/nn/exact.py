@@ -49,7 +49,10 @@ def convolve(
             y = function(x.float(), weight.float(), whole, *rest).to(torch.bfloat16)
     else:
         y = function(x, weight, bias, *rest)
-    return y[..., :1] if single else y
+    if not single:
+        return y
+    layout = torch.channels_last if y.ndim == 4 else torch.channels_last_3d
+    return y[..., :1].clone(memory_format=layout)  # without the memory of the other columns
 
 
 def gives_nonsense(
